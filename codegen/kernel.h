@@ -1,0 +1,69 @@
+// What a compiled kernel is to the executor: a function over work units, how many units there are, and what they need.
+// The emitters behind it live in emit_*.cc; the operand order of each op is documented in codegen/kernels.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "codegen/program.pb.h"
+#include "ir/base/result.h"
+
+namespace exo::codegen {
+
+/// What the step gives to kernels that look beyond their operands. Arrays are caller-owned and outlive the call.
+struct StepView {
+  int64_t tokens = 0;                     // T
+  int64_t sequences = 0;                  // S
+  const int32_t* positions = nullptr;     // [T] position of each token in its sequence
+  const int32_t* sequence = nullptr;      // [T] index of its sequence; tokens of a sequence are adjacent and ascending
+  const int32_t* page_table = nullptr;    // [S, page_table_stride] page numbers of each sequence, in order
+  int64_t page_table_stride = 0;
+  const int32_t* sequence_begin = nullptr;  // [S + 1] first token of each sequence in this step
+};
+
+/// Operands of one call, in the order of kernels.md. All pointers are 64-byte aligned.
+struct KernelArgs {
+  int64_t rows = 0;                       // M of this call
+  const void* in[8] = {};
+  void* out[4] = {};
+  const StepView* step = nullptr;
+};
+
+/// Computes work units [begin, end) of one call. Units are independent; any division over threads gives the same bits.
+using KernelFn = void (*)(const KernelArgs* args, int64_t begin, int64_t end, void* scratch);
+
+struct CompiledKernel {
+  KernelFn function = nullptr;
+  size_t scratch_bytes = 0;               // per thread, 64-byte aligned
+};
+
+/// Number of work units of a call with `rows` rows (T, R, ... as the call says).
+int64_t workUnits(const program::Kernel& kernel, int64_t rows);
+
+/// Instruction sets from best to plainest. kAuto takes the best the host has.
+enum class Isa { kAuto, kAvx512Vnni, kAvxVnni, kAvx2, kGeneric };
+const char* name(Isa isa);
+Result<Isa> parseIsa(const std::string& text);
+/// The best the host has; never kAuto.
+Isa hostIsa();
+
+struct JitOptions {
+  Isa isa = Isa::kAuto;
+  std::string cache_dir;                  // compiled objects; empty: none
+};
+
+/// Owns the machine code. Thread-safe after creation; functions live as long as the Jit.
+class Jit {
+ public:
+  static Result<std::unique_ptr<Jit>> create(const JitOptions& options);
+  virtual ~Jit() = default;
+  /// Compiles (or loads from the object cache) every kernel; the result is parallel to `kernels`.
+  virtual Result<std::vector<CompiledKernel>> compile(std::span<const program::Kernel* const> kernels) = 0;
+  virtual Isa isa() const = 0;
+};
+
+}  // namespace exo::codegen
