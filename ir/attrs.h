@@ -1,0 +1,116 @@
+// Attributes of ops: one typed struct per op, each listing its fields once (`fields`), from which printing, parsing and
+// equality follow. Field types: int64_t, double, bool, std::string, vectors of int64_t and of double.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace exo {
+
+struct NoAttrs {
+  template <class V> void fields(V&&) {}
+  friend bool operator==(const NoAttrs&, const NoAttrs&) = default;
+};
+
+#define EXO_ATTRS(Type, visit_body)                         \
+  template <class V> void fields(V&& visit) { visit_body; } \
+  friend bool operator==(const Type&, const Type&) = default;
+
+/// A value the step brings: "tokens", "positions" (i32[T]), "rows" (i32[R]).
+struct InputAttrs {
+  std::string source;
+  EXO_ATTRS(InputAttrs, visit("source", source))
+};
+
+/// A tensor of the checkpoint, or a piece of it. `stack` > 0: that many tensors, '*' in `tensor` counting from 0 (or
+/// from begin[0] in a local graph), are the leading dimension. `shape` is one tensor's [rows, columns] (or [columns]) in
+/// the file; `begin` is where this value starts in each dimension of the value (stack, row, column).
+struct WeightAttrs {
+  std::string tensor;
+  int64_t stack = 0;
+  std::vector<int64_t> shape;
+  std::vector<int64_t> begin;
+  EXO_ATTRS(WeightAttrs, (visit("tensor", tensor), visit("stack", stack), visit("shape", shape), visit("begin", begin)))
+};
+
+/// Rotation frequencies (radians per position), one per pair of rotating elements.
+struct RopeTableAttrs {
+  std::vector<double> frequencies;
+  EXO_ATTRS(RopeTableAttrs, visit("frequencies", frequencies))
+};
+
+/// begin: id of the first row of a (local) table.
+struct EmbedAttrs {
+  int64_t begin = 0;
+  EXO_ATTRS(EmbedAttrs, visit("begin", begin))
+};
+
+struct NormAttrs {
+  double epsilon = 0;
+  EXO_ATTRS(NormAttrs, visit("epsilon", epsilon))
+};
+
+struct HeadNormAttrs {
+  int64_t head_dim = 0;
+  double epsilon = 0;
+  EXO_ATTRS(HeadNormAttrs, (visit("head_dim", head_dim), visit("epsilon", epsilon)))
+};
+
+/// Rotate-half RoPE on the leading rotary_dim elements of every head; cos and sin are multiplied by scale (yarn).
+struct RopeAttrs {
+  int64_t head_dim = 0, rotary_dim = 0;
+  double scale = 1;
+  EXO_ATTRS(RopeAttrs, (visit("head_dim", head_dim), visit("rotary_dim", rotary_dim), visit("scale", scale)))
+};
+
+/// Query head h reads KV head (h + first_head) / group. window 0: full; else key j is seen by query i iff i-window < j.
+struct AttentionAttrs {
+  int64_t head_dim = 0, group = 1, first_head = 0, window = 0;
+  double scale = 1;
+  EXO_ATTRS(AttentionAttrs, (visit("head_dim", head_dim), visit("group", group), visit("first_head", first_head),
+                             visit("window", window), visit("scale", scale)))
+};
+
+/// begin: vocabulary id of column 0 of the (local) logits.
+struct TopKAttrs {
+  int64_t k = 1, begin = 0;
+  EXO_ATTRS(TopKAttrs, (visit("k", k), visit("begin", begin)))
+};
+
+struct RouterAttrs {
+  int64_t k = 1;
+  bool normalize = false;
+  double factor = 1;
+  EXO_ATTRS(RouterAttrs, (visit("k", k), visit("normalize", normalize), visit("factor", factor)))
+};
+
+/// extents: columns each rank brings.
+struct GatherAttrs {
+  int64_t dim = 1;
+  std::vector<int64_t> extents;
+  EXO_ATTRS(GatherAttrs, (visit("dim", dim), visit("extents", extents)))
+};
+
+/// Stages of a value's producer and consumer.
+struct TransferAttrs {
+  int64_t from = 0, to = 0;
+  EXO_ATTRS(TransferAttrs, (visit("from", from), visit("to", to)))
+};
+
+/// Ranks: where a local graph's value goes to or comes from.
+struct SendAttrs {
+  std::vector<int64_t> to;
+  EXO_ATTRS(SendAttrs, visit("to", to))
+};
+struct RecvAttrs {
+  int64_t from = 0;
+  EXO_ATTRS(RecvAttrs, visit("from", from))
+};
+#undef EXO_ATTRS
+
+using Attrs = std::variant<NoAttrs, InputAttrs, WeightAttrs, RopeTableAttrs, EmbedAttrs, NormAttrs, HeadNormAttrs, RopeAttrs,
+                           AttentionAttrs, TopKAttrs, RouterAttrs, GatherAttrs, TransferAttrs, SendAttrs, RecvAttrs>;
+
+}  // namespace exo
