@@ -1,0 +1,44 @@
+// The planner's decision, as data: which nodes work, on which blocks, with which share of each split.
+// Made by passes/planner (or by hand: equalPlan), carried out by choose_parallelism.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ir/base/result.h"
+
+namespace exo {
+
+/// Machines and what connects them. Rates are 0 where unknown: then nodes are assumed equal, and the plan says so.
+struct TopologyNode {
+  std::string name, address;
+  double memory_gib = 0;
+  int cores = 0;
+  double read_gb_per_s = 0, int8_gop_per_s = 0, f32_gflop_per_s = 0;
+};
+struct TopologyLink {
+  std::string from, to;               // node names; a link works both ways
+  enum class Transport { kShm, kRdma, kTcp } transport = Transport::kTcp;
+  double latency_us = 0, bandwidth_gbit_per_s = 0;
+};
+struct Topology {
+  std::vector<TopologyNode> nodes;
+  std::vector<TopologyLink> links;    // pairs without a link are assumed to reach each other by default TCP
+};
+
+/// One pipeline stage: ranks in order, the blocks [first_block, end_block) of the graph, and each rank's share (sums to 1).
+struct StagePlan {
+  std::vector<int> nodes;             // indices into Topology::nodes; rank order
+  int first_block = 0, end_block = 0;
+  std::vector<double> shares;         // of everything this stage splits; uneven where nodes are
+};
+
+struct ParallelPlan {
+  std::vector<StagePlan> stages;
+  std::vector<std::string> notes;     // decisions worth a line in the report: nodes left out, rates assumed equal
+};
+
+/// `stages` stages of `ranks_per_stage` equal ranks over the blocks of a graph, cut evenly.
+ParallelPlan equalPlan(int num_blocks, int stages, int ranks_per_stage);
+
+}  // namespace exo
