@@ -26,6 +26,9 @@ struct Topology {
   std::vector<TopologyLink> links;    // pairs without a link are assumed to reach each other by default TCP
 };
 
+/// The part of a node's address before the port: nodes with the same one share a machine.
+inline std::string hostOf(const TopologyNode& node) { return node.address.substr(0, node.address.rfind(':')); }
+
 /// One pipeline stage: ranks in order, the blocks [first_block, end_block) of the graph, and each rank's share (sums to 1).
 struct StagePlan {
   std::vector<int> nodes;             // indices into Topology::nodes; rank order
