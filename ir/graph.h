@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ struct Value {
   Type type;
   std::optional<Sharding> sharding;   // global graphs, from choose_parallelism on
   std::optional<int64_t> offset;      // bytes in the arena, after plan_memory
+  bool global = false;                // a weight or cache: printed with @
   friend bool operator==(const Value&, const Value&) = default;
 };
 
@@ -50,6 +52,7 @@ struct Graph {
   int stageOf(const Node& node) const { return blocks[static_cast<size_t>(node.block)].stage; }
   std::vector<Type> operandTypes(const Node& node) const;
   std::vector<Type> resultTypes(const Node& node) const;
+  bool isGlobal(ValueId id) const { return value(id).global; }
   /// Index of the node that makes each value.
   std::vector<int> producers() const;
   Cost cost(const Node& node, StepSize step) const;
@@ -66,11 +69,9 @@ struct Module {
 class Builder {
  public:
   explicit Builder(std::string name) { graph_.name = std::move(name); }
-  explicit Builder(Graph graph) : graph_(std::move(graph)) {}
 
   /// Following nodes belong to this block.
   void block(const std::string& name, int stage = 0);
-  void blockIndex(int index) { block_ = index; }
   void region(std::string name) { region_ = std::move(name); }
 
   /// A node with one result. Names are made unique by a suffix.
@@ -88,7 +89,9 @@ class Builder {
 
  private:
   std::string uniqueName(const std::string& wanted) const;
+  std::vector<ValueId> append(Node node, const std::vector<std::string>& results, const std::vector<Type>& types);
   Graph graph_;
+  std::set<std::string> names_;
   int block_ = 0;
   std::string region_;
 };

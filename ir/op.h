@@ -37,10 +37,9 @@ enum Trait : unsigned {
   kSource = 1,      // no operands; the declared result type is the truth
   kGlobal = 2,      // printed with @: weights and caches, owned by the model, not by a step
   kState = 4,       // reads or writes what outlives the step; never merged or dropped
-  kLinear = 8,      // f(a + b) = f(a) + f(b) in its tensor operands that are partial sums: partial passes through
-  kCollective = 16, // talks to other ranks
-  kEverywhere = 32, // belongs to no stage: each rank that needs it has it
-  kElementwise = 64 // each output row depends on the same row of the inputs only
+  kCollective = 8, // talks to other ranks
+  kEverywhere = 16, // belongs to no stage: each rank that needs it has it
+  kElementwise = 32 // each output row depends on the same row of the inputs only
 };
 
 /// FLOP and bytes of one op in one step, on the shapes it has.
@@ -59,6 +58,7 @@ struct FactorMap {
   std::vector<std::string> operands, results;
   std::string whole;     // factors that may not be split
   Partial::Kind reduction = Partial::Kind::kSum;  // what a split factor leaves that no result has
+  std::vector<int> linear;  // operands in which the op is jointly linear: when all are partial sums, so is the result
 };
 /// factors("tk,nk->tn"); whole: "h".
 FactorMap factors(std::string_view map, std::string_view whole = "", Partial::Kind reduction = Partial::Kind::kSum);

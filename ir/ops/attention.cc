@@ -1,0 +1,68 @@
+// attention: causal softmax(q·K * scale)·V over the cached positions of each token's sequence, GQA (Ainslie et al. 2023):
+// query head h reads KV head (h + first_head) / group. With a window, key j is seen by query i iff i - window < j <= i.
+#include "ir/ops/common.h"
+
+namespace exo {
+using namespace ops;
+
+namespace {
+Result<std::vector<Type>> inferAttention(const Attrs& attrs, Types in, Types) {
+  const auto& a = as<AttentionAttrs>(attrs);
+  EXO_REQUIRE(a.head_dim > 0 && a.group > 0 && isActivation(in[0]) && in[0].shape[1].size() % a.head_dim == 0, "attention",
+              "query is f32[T, heads * " + std::to_string(a.head_dim) + "]", in[0]);
+  EXO_REQUIRE(in[1].rank() == 4 && in[1].shape[3] == Dim(a.head_dim), "attention", "cache has head_dim " + std::to_string(a.head_dim), in[1]);
+  const int64_t heads = in[0].shape[1].size() / a.head_dim;
+  const int64_t needed = heads == 0 ? 0 : (heads + a.first_head - 1) / a.group + 1;
+  EXO_REQUIRE(needed <= in[1].shape[2].size(), "attention", "cache has at least " + std::to_string(needed) + " heads", in[1]);
+  EXO_REQUIRE(isVector(in[2], Encoding::kI32, in[0].shape[0]), "attention", "positions are i32[T]", in[2]);
+  return std::vector<Type>{in[0]};
+}
+
+FactorMap attentionFactors(const Attrs&, Types) { return factors("tg,czgd,t->tg", "czd"); }
+
+// State bytes are per token of context: multiply by the context length (or the window).
+Cost costAttention(const Attrs& attrs, Types in, Types out, StepSize step) {
+  Cost cost = streamCost(attrs, in.subspan(0, 1), out, step);
+  const Type row{in[1].encoding, {in[1].shape[1], in[1].shape[2], in[1].shape[3]}};
+  cost.state_bytes = static_cast<double>(sizeBytes(row));
+  return cost;
+}
+
+void attendHead(const AttentionAttrs& a, const float* q, const Tensor& cache, size_t head, int64_t first_slot, int64_t position, float* out) {
+  const size_t dim = static_cast<size_t>(a.head_dim), width = static_cast<size_t>(cache.shape[2]) * dim;
+  const int64_t begin = a.window > 0 ? std::max<int64_t>(0, position - a.window + 1) : 0;
+  std::vector<double> scores;
+  double largest = -1e300, sum = 0;
+  for (int64_t j = begin; j <= position; ++j) {
+    const float* key = cache.f.data() + static_cast<size_t>(first_slot + j) * 2 * width + head * dim;
+    double dot = 0;
+    for (size_t d = 0; d < dim; ++d) dot += static_cast<double>(q[d]) * key[d];
+    scores.push_back(dot * a.scale);
+    largest = std::max(largest, scores.back());
+  }
+  for (double& score : scores) sum += score = std::exp(score - largest);
+  for (size_t d = 0; d < dim; ++d) {
+    double value = 0;
+    for (int64_t j = begin; j <= position; ++j) {
+      value += scores[static_cast<size_t>(j - begin)] * cache.f[static_cast<size_t>(first_slot + j) * 2 * width + width + head * dim + d];
+    }
+    out[d] = static_cast<float>(value / sum);
+  }
+}
+
+Status evalAttention(const Attrs& attrs, const EvalStep& step, std::span<const Tensor* const> in, std::span<Tensor> out) {
+  const auto& a = as<AttentionAttrs>(attrs);
+  const size_t width = static_cast<size_t>(in[0]->columns()), dim = static_cast<size_t>(a.head_dim);
+  for (size_t t = 0; t < in[2]->i.size(); ++t) {
+    for (size_t h = 0; h < width / dim; ++h) {
+      const size_t kv_head = (h + static_cast<size_t>(a.first_head)) / static_cast<size_t>(a.group), at = t * width + h * dim;
+      attendHead(a, in[0]->f.data() + at, *in[1], kv_head, step.sequence[t] * step.max_context, in[2]->i[t], out[0].f.data() + at);
+    }
+  }
+  return {};
+}
+}  // namespace
+
+const OpDef kAttentionDef = {"attention", {"query", "cache", "positions"}, kState, defaultAttrs<AttentionAttrs>, inferAttention, attentionFactors, costAttention, evalAttention};
+
+}  // namespace exo

@@ -1,0 +1,398 @@
+// Parsing of the text form (ir/text.h): a cursor over the text and one function per construct. Untrusted input: every
+// number is range-checked, every name looked up, every type checked against the op's own inference.
+#include <charconv>
+#include <map>
+
+#include "ir/text.h"
+#include "ir/verify.h"
+
+namespace exo {
+
+namespace {
+
+constexpr int64_t kMaxStages = 1024, kMaxRanks = 65536;
+
+bool isNameChar(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-' || c == '/'; }
+
+class Parser {
+ public:
+  Parser(std::string_view text, const std::string& file) : text_(text), file_(file) {}
+
+  Result<Module> module() {
+    Module module;
+    while (skipSpace(), at_ < text_.size()) {
+      EXO_ASSIGN(Graph graph, this->graph());
+      module.graphs.push_back(std::move(graph));
+    }
+    if (module.graphs.empty()) return expected("'graph'");
+    return module;
+  }
+
+ private:
+  // --- the cursor -------------------------------------------------------------------------------------------------
+  void skipSpace() {
+    while (at_ < text_.size()) {
+      if (std::isspace(static_cast<unsigned char>(text_[at_]))) ++at_;
+      else if (text_.substr(at_, 2) == "//") at_ = std::min(text_.find('\n', at_), text_.size());
+      else break;
+    }
+  }
+  bool take(std::string_view token) {
+    skipSpace();
+    if (text_.substr(at_, token.size()) != token) return false;
+    if (isNameChar(token.back()) && at_ + token.size() < text_.size() && isNameChar(text_[at_ + token.size()])) return false;
+    at_ += token.size();
+    return true;
+  }
+  Status need(std::string_view token) {
+    if (!take(token)) return expected("'" + std::string(token) + "'");
+    return {};
+  }
+  Error errorAt(size_t at, const std::string& message) const {
+    size_t line = 1, begin = 0;
+    for (size_t i = 0; i < at && i < text_.size(); ++i) {
+      if (text_[i] == '\n') ++line, begin = i + 1;
+    }
+    return invalid(file_, ":", line, ":", at - begin + 1, ": ", message);
+  }
+  Error expected(const std::string& what) {
+    skipSpace();
+    std::string got = "the end of the text";
+    if (at_ < text_.size()) {
+      size_t end = at_ + 1;
+      while (end < text_.size() && end < at_ + 30 && isNameChar(text_[at_]) && isNameChar(text_[end])) ++end;
+      got = "'" + std::string(text_.substr(at_, end - at_)) + "'";
+    }
+    return errorAt(at_, "expected " + what + ", got " + got);
+  }
+
+  // --- scalars ----------------------------------------------------------------------------------------------------
+  Result<std::string> word(const std::string& what) {
+    skipSpace();
+    size_t end = at_;
+    while (end < text_.size() && isNameChar(text_[end])) ++end;
+    if (end == at_) return expected(what);
+    std::string result(text_.substr(at_, end - at_));
+    at_ = end;
+    return result;
+  }
+  Result<int64_t> integer(const std::string& what, int64_t low = INT64_MIN, int64_t high = INT64_MAX) {
+    skipSpace();
+    int64_t value = 0;
+    const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
+    if (error != std::errc{} || value < low || value > high) return expected(what);
+    at_ = static_cast<size_t>(end - text_.data());
+    return value;
+  }
+  Status read(int64_t& value) {
+    EXO_ASSIGN(value, integer("an integer"));
+    return {};
+  }
+  Status read(double& value) {
+    skipSpace();
+    const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
+    if (error != std::errc{}) return expected("a number");
+    at_ = static_cast<size_t>(end - text_.data());
+    return {};
+  }
+  Status read(bool& value) {
+    value = take("true");
+    if (!value && !take("false")) return expected("'true' or 'false'");
+    return {};
+  }
+  Status read(std::string& value) {
+    EXO_TRY(need("\""));
+    value.clear();
+    for (; at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\n'; ++at_) {
+      if (text_[at_] == '\\' && at_ + 1 < text_.size()) ++at_;
+      value += text_[at_];
+    }
+    if (at_ >= text_.size() || text_[at_] != '"') return expected("'\"' at the end of the string");
+    ++at_;
+    return {};
+  }
+  template <class E>
+  Status read(std::vector<E>& values) {
+    EXO_TRY(need("["));
+    values.clear();
+    while (!take("]")) {
+      if (!values.empty()) EXO_TRY(need(","));
+      EXO_TRY(read(values.emplace_back()));
+    }
+    return {};
+  }
+
+  // --- types and shardings ----------------------------------------------------------------------------------------
+  Result<Dim> dim() {
+    if (take("T")) return T;
+    if (take("S")) return S;
+    if (take("R")) return R;
+    EXO_ASSIGN(int64_t size, integer("a dimension: T, S, R or a number", 0, int64_t{1} << 40));
+    return Dim(size);
+  }
+  Result<Type> type() {
+    skipSpace();
+    const size_t begin = at_;
+    EXO_ASSIGN(std::string encoding_name, word("a type such as f32[T, 64]"));
+    const auto encoding = parseEncoding(encoding_name);
+    if (!encoding) return errorAt(begin, "expected an encoding (f32, bf16, f16, i32, w8, w4, x8), got '" + encoding_name + "'");
+    Type type{*encoding, {}};
+    EXO_TRY(need("["));
+    while (!take("]")) {
+      if (!type.shape.empty()) EXO_TRY(need(","));
+      EXO_ASSIGN(Dim d, dim());
+      type.shape.push_back(d);
+      if (type.shape.size() > 4) return errorAt(begin, "expected at most 4 dimensions");
+    }
+    double product = 1;
+    for (Dim d : type.shape) product *= d.isSymbol() ? 1e6 : static_cast<double>(d.size());
+    if (product > 1e17) return errorAt(begin, "expected a tensor of at most 1e17 elements, got " + toString(type));
+    return type;
+  }
+  Result<Split> split() {
+    Split split;
+    EXO_ASSIGN(int64_t dim, integer("a dimension", 0, 3));
+    split.dim = static_cast<int>(dim);
+    EXO_TRY(need(","));
+    EXO_TRY(need("["));
+    int64_t at = 0;
+    while (!take("]")) {
+      if (!split.ranges.empty()) EXO_TRY(need(","));
+      EXO_ASSIGN(int64_t first, integer("an extent or begin:end", 0, int64_t{1} << 40));
+      Range range{at, at + first};
+      if (take(":")) {
+        EXO_ASSIGN(int64_t end, integer("the end of a range", first, int64_t{1} << 40));
+        range = {first, end};
+      }
+      at = range.end;
+      split.ranges.push_back(range);
+    }
+    EXO_TRY(need(")"));
+    return split;
+  }
+  Result<Sharding> sharding() {  // after '{'
+    Sharding result = Replicated{};
+    if (!take("replicated")) {
+      EXO_TRY(need("tp"));
+      EXO_TRY(need(":"));
+      if (take("partial")) {
+        EXO_TRY(need("("));
+        const bool top_k = take("top_k");
+        if (!top_k) EXO_TRY(need("sum"));
+        EXO_TRY(need(")"));
+        result = Partial{top_k ? Partial::Kind::kTopK : Partial::Kind::kSum};
+      } else {
+        if (!take("split")) return expected("'split' or 'partial'");
+        EXO_TRY(need("("));
+        EXO_ASSIGN(result, split());
+      }
+    }
+    EXO_TRY(need("}"));
+    return result;
+  }
+  Result<Mesh> mesh() {
+    Mesh mesh;
+    EXO_TRY(need("mesh"));
+    EXO_TRY(need("("));
+    if (take("pp")) {
+      EXO_TRY(need("="));
+      EXO_ASSIGN(int64_t stages, integer("a number of stages", 1, kMaxStages));
+      EXO_TRY(need(","));
+      EXO_TRY(need("tp"));
+      EXO_TRY(need("="));
+      std::vector<int64_t> sizes;
+      EXO_TRY(read(sizes));
+      if (static_cast<int64_t>(sizes.size()) != stages) return expected("tp to list " + std::to_string(stages) + " stages before this");
+      mesh.stage_sizes.clear();
+      for (int64_t size : sizes) {
+        if (size < 1 || size > kMaxRanks) return expected("stages of 1 to 65536 ranks before this");
+        mesh.stage_sizes.push_back(static_cast<int>(size));
+      }
+    } else {
+      EXO_TRY(need("tp"));
+      EXO_TRY(need("="));
+      EXO_ASSIGN(int64_t size, integer("a number of ranks", 1, kMaxRanks));
+      mesh.stage_sizes = {static_cast<int>(size)};
+    }
+    EXO_TRY(need(")"));
+    return mesh;
+  }
+
+  // --- graphs -----------------------------------------------------------------------------------------------------
+  Result<Graph> graph() {
+    Graph graph;
+    names_.clear();
+    EXO_TRY(need("graph"));
+    EXO_TRY(need("@"));
+    EXO_ASSIGN(graph.name, word("a graph name"));
+    if (take("rank")) {
+      EXO_ASSIGN(int64_t rank, integer("a rank", 0, kMaxRanks - 1));
+      EXO_TRY(need("of"));
+      graph.rank = static_cast<int>(rank);
+    }
+    EXO_ASSIGN(graph.mesh, mesh());
+    if (graph.rank && *graph.rank >= graph.mesh.numRanks()) return expected("a rank of the mesh before this");
+    EXO_TRY(need("{"));
+    std::string region;
+    while (!take("return")) {
+      if (take("block")) {
+        EXO_TRY(block(graph));
+        region.clear();
+      } else if (take("region")) {
+        EXO_ASSIGN(region, word("a region name"));
+      } else {
+        if (graph.blocks.empty()) return expected("'block'");
+        EXO_TRY(node(graph, region));
+      }
+    }
+    skipSpace();
+    while (!take("}")) {
+      if (!graph.outputs.empty()) EXO_TRY(need(","));
+      EXO_ASSIGN(ValueId id, operand());
+      graph.outputs.push_back(id);
+    }
+    return graph;
+  }
+  Status block(Graph& graph) {
+    EXO_ASSIGN(std::string name, word("a block name"));
+    EXO_TRY(need("stage"));
+    EXO_ASSIGN(int64_t stage, integer("a stage of the mesh", 0, graph.mesh.numStages() - 1));
+    for (size_t i = 0; i < graph.blocks.size(); ++i) {
+      if (graph.blocks[i].name != name) continue;
+      block_ = static_cast<int>(i);
+      if (graph.blocks[i].stage != stage) return expected("block " + name + " to have one stage, before this");
+      return {};
+    }
+    block_ = static_cast<int>(graph.blocks.size());
+    graph.blocks.push_back({name, static_cast<int>(stage)});
+    return {};
+  }
+  Result<ValueId> operand() {
+    skipSpace();
+    const size_t begin = at_;
+    if (!take("%") && !take("@")) return expected("a value");
+    EXO_ASSIGN(std::string name, word("a value name"));
+    const auto found = names_.find(text_[begin] + name);
+    if (found == names_.end()) return errorAt(begin, "unknown value " + std::string(1, text_[begin]) + name);
+    return found->second;
+  }
+  Result<std::vector<std::string>> resultNames() {
+    std::vector<std::string> names;
+    do {
+      skipSpace();
+      const char sigil = at_ < text_.size() ? text_[at_] : ' ';
+      if (!take("%") && !take("@")) return expected("a value or an op");
+      EXO_ASSIGN(std::string name, word("a value name"));
+      if (names_.contains(sigil + name)) return errorAt(at_ - name.size() - 1, "the name " + sigil + name + " is taken already");
+      names.push_back(sigil + name);
+    } while (take(","));
+    EXO_TRY(need("="));
+    return names;
+  }
+  Status node(Graph& graph, const std::string& region) {
+    skipSpace();
+    const size_t begin = at_;
+    std::vector<std::string> results;
+    if (at_ < text_.size() && (text_[at_] == '%' || text_[at_] == '@')) {
+      EXO_ASSIGN(results, resultNames());
+    }
+    EXO_ASSIGN(Node node, opAndOperands());
+    node.block = block_;
+    node.region = region;
+    std::vector<Value> values;
+    if (!results.empty()) {
+      EXO_ASSIGN(values, declarations(results));
+    }
+    if (auto status = checkTypes(graph, node, values); !status.ok()) return errorAt(begin, status.error().message());
+    for (size_t i = 0; i < values.size(); ++i) {
+      const ValueId id = static_cast<ValueId>(graph.values.size());
+      if ((results[i][0] == '@') != definition(node.op).has(kGlobal)) return errorAt(begin, "expected @ for weights and caches and % for other values");
+      names_[results[i]] = id;
+      node.results.push_back(id);
+      graph.values.push_back(std::move(values[i]));
+    }
+    graph.nodes.push_back(std::move(node));
+    return {};
+  }
+  Result<Node> opAndOperands() {
+    skipSpace();
+    const size_t begin = at_;
+    EXO_ASSIGN(std::string mnemonic, word("an op"));
+    Node node{};
+    const OpDef* def = findOp(mnemonic, &node.op);
+    if (!def) return errorAt(begin, "unknown op '" + mnemonic + "'");
+    while (skipSpace(), at_ < text_.size() && (text_[at_] == '%' || text_[at_] == '@') && node.operands.size() < def->operands.size()) {
+      EXO_ASSIGN(ValueId id, operand());
+      node.operands.push_back(id);
+      if (node.operands.size() < def->operands.size()) EXO_TRY(need(","));
+    }
+    if (node.operands.size() != def->operands.size()) {
+      return errorAt(begin, mnemonic + ": expected " + std::to_string(def->operands.size()) + " operands, got " + std::to_string(node.operands.size()));
+    }
+    node.attrs = (*def->attrs)();
+    EXO_TRY(attributes(node.attrs));
+    return node;
+  }
+  Status attributes(Attrs& attrs) {
+    Status status;
+    bool first = true;
+    std::visit([&](auto& a) {
+      a.fields([&](const char* key, auto& value) {
+        if (!status.ok()) return;
+        status = [&]() -> Status {
+          EXO_TRY(need(first ? "{" : ","));
+          first = false;
+          EXO_TRY(need(key));
+          EXO_TRY(need("="));
+          return read(value);
+        }();
+      });
+    }, attrs);
+    if (status.ok() && !first) return need("}");
+    return status;
+  }
+  Result<std::vector<Value>> declarations(const std::vector<std::string>& names) {
+    EXO_TRY(need(":"));
+    std::vector<Value> values;
+    for (const std::string& name : names) {
+      if (!values.empty()) EXO_TRY(need(","));
+      Value value{name.substr(1), {}, std::nullopt, std::nullopt, name[0] == '@'};
+      EXO_ASSIGN(value.type, type());
+      if (take("{")) {
+        EXO_ASSIGN(value.sharding, sharding());
+      }
+      if (take("at")) {
+        EXO_ASSIGN(value.offset, integer("an offset", 0));
+      }
+      values.push_back(std::move(value));
+    }
+    return values;
+  }
+  Status checkTypes(const Graph& graph, const Node& node, const std::vector<Value>& values) {
+    std::vector<Type> declared;
+    for (const Value& value : values) declared.push_back(value.type);
+    EXO_ASSIGN(std::vector<Type> inferred, definition(node.op).infer(node.attrs, graph.operandTypes(node), declared));
+    if (inferred.size() != declared.size()) return invalid(definition(node.op).mnemonic, ": expected ", inferred.size(), " results, got ", declared.size());
+    for (size_t i = 0; i < inferred.size(); ++i) {
+      if (inferred[i] == declared[i]) continue;
+      return invalid(definition(node.op).mnemonic, ": result ", i, " must be ", toString(inferred[i]), ", got ", toString(declared[i]));
+    }
+    return {};
+  }
+
+  std::string_view text_;
+  const std::string& file_;
+  size_t at_ = 0;
+  int block_ = 0;
+  std::map<std::string, ValueId> names_;  // with sigil
+};
+
+}  // namespace
+
+Result<Module> parseModule(std::string_view text, const std::string& file) {
+  EXO_ASSIGN(Module module, Parser(text, file).module());
+  EXO_TRY(verify(module));
+  return module;
+}
+
+}  // namespace exo
