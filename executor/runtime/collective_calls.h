@@ -1,0 +1,38 @@
+// The collectives of a program, bound to their buffers and communicators before the first step.
+// Threads: one at a time.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+
+#include "codegen/kernel.h"
+#include "codegen/program.pb.h"
+#include "ir/base/result.h"
+
+namespace exo::transport {
+class Mesh;
+}
+
+namespace exo::runtime {
+
+class CollectiveCalls {
+ public:
+  /// `mesh` may be null for a program of one rank; else it outlives this.
+  static Result<std::unique_ptr<CollectiveCalls>> create(const program::Program& program, transport::Mesh* mesh,
+                                                         std::chrono::milliseconds timeout);
+  ~CollectiveCalls();
+
+  /// Binds a (checked) collective call to its operands; returns its index for run().
+  Result<int> add(const program::Call& call, const codegen::KernelArgs& args);
+
+  /// Runs it on `rows` rows. kTimeout or kPeerLost when a peer does not take part in time.
+  Status run(int index, int64_t rows);
+
+ private:
+  class Implementation;
+  explicit CollectiveCalls(std::unique_ptr<Implementation> implementation);
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace exo::runtime

@@ -1,0 +1,299 @@
+#include "executor/runtime/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <optional>
+
+#include "codegen/layout.h"
+#include "executor/runtime/collective_calls.h"
+#include "executor/runtime/hazards.h"
+#include "executor/runtime/memory.h"
+#include "executor/runtime/operands.h"
+#include "executor/runtime/program_check.h"
+
+namespace exo::runtime {
+namespace {
+
+using program::Buffer;
+using program::Call;
+using program::Operand;
+using program::Program;
+using Clock = std::chrono::steady_clock;
+
+uint64_t roundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
+
+uint64_t cacheBytes(const Program& program, const program::Cache& cache) {
+  const int64_t bytes = codegen::cacheBytes(cache.encoding(), static_cast<int64_t>(program.num_pages()), static_cast<int64_t>(cache.kv_heads()),
+                                            static_cast<int64_t>(cache.key_dim()), static_cast<int64_t>(cache.value_dim()));
+  return roundUp(static_cast<uint64_t>(bytes), 64);
+}
+
+/// A call with everything looked up. rows, units and args.rows change from step to step.
+struct ResolvedCall {
+  codegen::KernelFn function = nullptr;            // null: a collective
+  codegen::KernelArgs args;
+  const program::Kernel* kernel = nullptr;
+  RowCount row_count;
+  int64_t units = 0;
+  int collective = -1;                             // index in CollectiveCalls
+  bool barrier = true;
+};
+
+/// An input of the step that calls read as an operand.
+struct InputBuffer {
+  enum class Source { kTokens, kPositions, kSequence, kRows } source;
+  int32_t* data;
+};
+
+InputBuffer::Source inputSource(const std::string& input) {
+  if (input == "tokens") return InputBuffer::Source::kTokens;
+  if (input == "positions") return InputBuffer::Source::kPositions;
+  return input == "sequence" ? InputBuffer::Source::kSequence : InputBuffer::Source::kRows;
+}
+
+std::span<const int32_t> arrayOf(const StepInput& input, InputBuffer::Source source) {
+  switch (source) {
+    case InputBuffer::Source::kTokens: return input.tokens;
+    case InputBuffer::Source::kPositions: return input.positions;
+    case InputBuffer::Source::kSequence: return input.sequence;
+    case InputBuffer::Source::kRows: return input.rows;
+  }
+  return {};
+}
+
+}  // namespace
+
+class Engine::Implementation {
+ public:
+  explicit Implementation(Program program)
+      : program_(std::move(program)), limits_(stepLimits(program_)), profile_(program_.calls_size()) {}
+
+  Status prepare(const EngineOptions& options, const WeightReader& weights, transport::Mesh* mesh) {
+    EXO_TRY(checkProgram(program_));
+    if ((mesh == nullptr) != (program_.world_size() == 1))
+      return invalid("a program of ", program_.world_size(), " ranks ", mesh == nullptr ? "needs" : "takes no", " mesh");
+    EXO_ASSIGN(facts_, factsOf(program_));
+    EXO_TRY(checkMemoryFits(need()));
+    EXO_ASSIGN(pool_, ThreadPool::create({options.threads, options.pin}));
+    EXO_TRY(compile(options));
+    EXO_TRY(allocate());
+    EXO_ASSIGN(weights_, loadWeights(program_, weights, *pool_, options.progress));
+    EXO_ASSIGN(collectives_, CollectiveCalls::create(program_, mesh, options.timeout));
+    return resolve();
+  }
+
+  Status step(const StepInput& input, StepOutput* output) {
+    if (broken_) return *broken_;
+    EXO_TRY(validate(input, limits_));
+    bind(input);
+    failure_.reset();
+    failed_.store(false, std::memory_order_relaxed);
+    pool_->run([this](int thread) { walk(thread); });
+    if (failure_) {
+      broken_ = *failure_;
+      return *std::move(failure_);
+    }
+    if (output != nullptr) *output = outputs(input.numRows());
+    return {};
+  }
+
+  EngineMemory memory() const { return {weights_.memory.size(), caches_.size(), arena_.size(), scratch_.size()}; }
+
+  Program program_;
+  StepLimits limits_;
+  codegen::Isa isa_ = codegen::Isa::kAuto;
+  std::unique_ptr<ThreadPool> pool_;
+  Profiling profiling_ = Profiling::kOff;
+  std::vector<CallProfile> profile_;
+
+ private:
+  // --- once ---
+
+  MemoryNeed need() const {
+    MemoryNeed need{.weight_bytes = totalWeightBytes(program_), .activation_bytes = program_.arena_bytes()};
+    for (const program::Cache& cache : program_.caches()) need.cache_bytes += cacheBytes(program_, cache);
+    return need;
+  }
+
+  Status compile(const EngineOptions& options) {
+    codegen::Jit* jit = options.jit;
+    if (jit == nullptr) {
+      EXO_ASSIGN(jit_, codegen::Jit::create({options.isa, options.object_cache_dir}));
+      jit = jit_.get();
+    }
+    isa_ = jit->isa();
+    std::vector<const program::Kernel*> kernels;
+    for (const program::Kernel& kernel : program_.kernels()) kernels.push_back(&kernel);
+    EXO_ASSIGN(compiled_, jit->compile(kernels));
+    EXO_CHECK(compiled_.size() == kernels.size());
+    return {};
+  }
+
+  Status allocate() {
+    EXO_ASSIGN(arena_, Memory::allocate(program_.arena_bytes(), "activations"));
+    uint64_t cache_bytes = 0;
+    for (const program::Cache& cache : program_.caches()) cache_bytes += cacheBytes(program_, cache);
+    EXO_ASSIGN(caches_, Memory::allocate(cache_bytes, "KV cache"));
+    // A page between the scratches of two threads: no line and no huge-page fault is shared by accident.
+    for (const codegen::CompiledKernel& kernel : compiled_)
+      scratch_stride_ = std::max<uint64_t>(scratch_stride_, roundUp(kernel.scratch_bytes, 4096));
+    EXO_ASSIGN(scratch_, Memory::allocate(scratch_stride_ * static_cast<uint64_t>(pool_->size()), "scratch of the kernels"));
+    return {};
+  }
+
+  std::byte* bufferData(uint32_t index) const { return arena_.data() + program_.buffers(static_cast<int>(index)).offset_bytes(); }
+
+  std::byte* operandData(const Operand& operand) const {
+    switch (operand.kind_case()) {
+      case Operand::kBuffer: return bufferData(operand.buffer());
+      case Operand::kWeight: return const_cast<std::byte*>(weights_.data[operand.weight()]);
+      case Operand::kCache: return cache_data_[operand.cache()];
+      default: return nullptr;
+    }
+  }
+
+  Status resolve() {
+    std::byte* cache_data = caches_.data();
+    for (const program::Cache& cache : program_.caches()) {
+      cache_data_.push_back(cache_data);
+      cache_data += cacheBytes(program_, cache);
+    }
+    for (const Buffer& buffer : program_.buffers())
+      if (!buffer.input().empty())
+        inputs_.push_back({inputSource(buffer.input()), reinterpret_cast<int32_t*>(arena_.data() + buffer.offset_bytes())});
+    for (int i = 0; i < program_.calls_size(); ++i) EXO_TRY(resolveCall(i));
+    return {};
+  }
+
+  Status resolveCall(int index) {
+    const Call& call = program_.calls(index);
+    ResolvedCall resolved;
+    resolved.barrier = barrierAfter(program_, index);
+    EXO_ASSIGN(resolved.row_count, rowCount(call.rows(), facts_));
+    resolved.args.step = &view_;
+    EXO_CHECK(call.in_size() <= static_cast<int>(std::size(resolved.args.in)) && call.out_size() <= static_cast<int>(std::size(resolved.args.out)));
+    for (int i = 0; i < call.in_size(); ++i) resolved.args.in[i] = operandData(call.in(i));
+    for (int i = 0; i < call.out_size(); ++i) resolved.args.out[i] = operandData(call.out(i));
+    if (call.has_collective()) {
+      EXO_ASSIGN(resolved.collective, collectives_->add(call, resolved.args));
+    } else {
+      resolved.kernel = &program_.kernels(static_cast<int>(call.kernel()));
+      resolved.function = compiled_[call.kernel()].function;
+    }
+    calls_.push_back(resolved);
+    return {};
+  }
+
+  // --- every step ---
+
+  void bind(const StepInput& input) {
+    view_ = {.tokens = input.numTokens(),
+             .sequences = input.numSequences(),
+             .positions = input.positions.data(),
+             .sequence = input.sequence.data(),
+             .page_table = input.page_table.data(),
+             .page_table_stride = input.page_table_stride,
+             .sequence_begin = input.sequence_begin.data()};
+    for (const InputBuffer& buffer : inputs_) {
+      const std::span<const int32_t> array = arrayOf(input, buffer.source);
+      if (!array.empty()) std::memcpy(buffer.data, array.data(), array.size_bytes());
+    }
+    if (input.numTokens() == bound_tokens_ && input.numRows() == bound_rows_) return;
+    bound_tokens_ = input.numTokens();
+    bound_rows_ = input.numRows();
+    for (ResolvedCall& call : calls_) {
+      const int64_t base = call.row_count.base == program::TOKENS ? bound_tokens_ : call.row_count.base == program::ROWS ? bound_rows_ : 1;
+      call.args.rows = base * call.row_count.factor;
+      call.units = call.kernel == nullptr || call.args.rows == 0 ? 0 : codegen::workUnits(*call.kernel, call.args.rows);
+    }
+  }
+
+  /// Every thread goes through the same calls and barriers; only thread 0 sends, fails and measures.
+  void walk(int thread) {
+    const int threads = pool_->size();
+    void* scratch = scratch_.data() + scratch_stride_ * static_cast<uint64_t>(thread);
+    const bool measured = thread == 0 && profiling_ == Profiling::kOn;
+    Clock::time_point before = measured ? Clock::now() : Clock::time_point{};
+    for (size_t i = 0; i < calls_.size(); ++i) {
+      const ResolvedCall& call = calls_[i];
+      // Calls of no rows (no logits asked for) do nothing, on every rank alike; their barrier may still part others.
+      if (call.function != nullptr) {
+        const UnitRange range = shareOf(call.units, thread, threads);
+        if (range.begin < range.end) call.function(&call.args, range.begin, range.end, scratch);
+      } else if (thread == 0 && call.args.rows > 0) {
+        runCollective(call, static_cast<int>(i));
+      }
+      if (call.barrier) pool_->barrier(thread);
+      if (call.function == nullptr && failed_.load(std::memory_order_relaxed)) return;
+      if (measured) {
+        const Clock::time_point now = Clock::now();
+        profile_[i].total_ns += std::chrono::duration_cast<std::chrono::nanoseconds>(now - before).count();
+        ++profile_[i].count;
+        before = now;
+      }
+    }
+  }
+
+  void runCollective(const ResolvedCall& call, int index) {
+    Status status = collectives_->run(call.collective, call.args.rows);
+    if (status.ok()) return;
+    failure_ = std::move(status).error().note("in call \"" + program_.calls(index).name() + "\" on rank " + std::to_string(program_.rank()));
+    failed_.store(true, std::memory_order_relaxed);   // seen by the others behind the call's barrier
+  }
+
+  StepOutput outputs(int64_t rows) const {
+    StepOutput output{.rows = rows};
+    if (program_.has_output_values()) {
+      output.candidates = static_cast<int64_t>(program_.buffers(static_cast<int>(program_.output_values())).columns());
+      const size_t count = static_cast<size_t>(rows * output.candidates);
+      output.values = {reinterpret_cast<const float*>(bufferData(program_.output_values())), count};
+      output.ids = {reinterpret_cast<const int32_t*>(bufferData(program_.output_ids())), count};
+    }
+    if (program_.has_logits()) {
+      output.logits_columns = static_cast<int64_t>(program_.buffers(static_cast<int>(program_.logits())).columns());
+      output.logits = {reinterpret_cast<const float*>(bufferData(program_.logits())), static_cast<size_t>(rows * output.logits_columns)};
+    }
+    return output;
+  }
+
+  ProgramFacts facts_;
+  std::unique_ptr<codegen::Jit> jit_;
+  std::vector<codegen::CompiledKernel> compiled_;   // parallel to the program's kernels
+  Memory arena_, caches_, scratch_;
+  uint64_t scratch_stride_ = 0;
+  LoadedWeights weights_;
+  std::vector<std::byte*> cache_data_;              // parallel to the program's caches
+  std::unique_ptr<CollectiveCalls> collectives_;
+  std::vector<ResolvedCall> calls_;                 // parallel to the program's calls
+  std::vector<InputBuffer> inputs_;
+  codegen::StepView view_;
+  int64_t bound_tokens_ = -1, bound_rows_ = -1;     // that the calls' rows and units are for
+  std::atomic<bool> failed_{false};
+  std::optional<Error> failure_;                    // of this step; written by thread 0
+  std::optional<Error> broken_;                     // the first failure: peers are out of step from then on
+};
+
+Engine::Engine(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+Engine::~Engine() = default;
+
+Result<std::unique_ptr<Engine>> Engine::create(Program program, const EngineOptions& options, const WeightReader& weights,
+                                               transport::Mesh* mesh) {
+  auto implementation = std::make_unique<Implementation>(std::move(program));
+  EXO_TRY(implementation->prepare(options, weights, mesh));
+  return std::unique_ptr<Engine>(new Engine(std::move(implementation)));
+}
+
+Status Engine::step(const StepInput& input, StepOutput* output) { return implementation_->step(input, output); }
+const Program& Engine::program() const { return implementation_->program_; }
+const StepLimits& Engine::limits() const { return implementation_->limits_; }
+codegen::Isa Engine::isa() const { return implementation_->isa_; }
+int Engine::threads() const { return implementation_->pool_->size(); }
+EngineMemory Engine::memory() const { return implementation_->memory(); }
+const std::vector<CallProfile>& Engine::profile() const { return implementation_->profile_; }
+void Engine::setProfiling(Profiling profiling) {
+  implementation_->profiling_ = profiling;
+  implementation_->profile_.assign(implementation_->profile_.size(), CallProfile{});
+}
+
+}  // namespace exo::runtime

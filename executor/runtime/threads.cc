@@ -1,0 +1,231 @@
+#include "executor/runtime/threads.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <climits>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <string>
+#include <system_error>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace exo::runtime {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Long enough to cover an all-reduce between neighbours, short enough that a lost race with another process costs less
+// than a scheduler tick. The budget of a thread halves when a wait outlasts it and doubles when spinning was worth it.
+constexpr int64_t kMaxSpinNs = 200'000;
+constexpr int64_t kMinSpinNs = 2'000;
+constexpr int kYields = 8;
+
+inline void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb" ::: "memory");
+#endif
+}
+
+int64_t nowNs() { return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count(); }
+
+long futex(std::atomic<uint32_t>& word, int operation, uint32_t value) {
+  static_assert(sizeof(word) == sizeof(uint32_t));
+  return syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), operation | FUTEX_PRIVATE_FLAG, value, nullptr, nullptr, 0);
+}
+
+/// Flush-to-zero and denormals-are-zero for its lifetime: a denormal costs a hundred cycles in some kernels.
+class FlushDenormals {
+ public:
+#if defined(__x86_64__)
+  FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040); }
+  ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#elif defined(__aarch64__)
+  FlushDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(saved_));
+    asm volatile("msr fpcr, %0" ::"r"(saved_ | (uint64_t{1} << 24)));
+  }
+  ~FlushDenormals() { asm volatile("msr fpcr, %0" ::"r"(saved_)); }
+
+ private:
+  uint64_t saved_;
+#else
+  FlushDenormals() {}
+#endif
+};
+
+/// A processor set of any size: cpu_set_t ends at 1024.
+class ProcessorSet {
+ public:
+  static constexpr int kLimit = 8192;
+  ProcessorSet() : words_(CPU_ALLOC_SIZE(kLimit) / sizeof(unsigned long)) {}
+  cpu_set_t* set() { return reinterpret_cast<cpu_set_t*>(words_.data()); }
+  size_t bytes() const { return words_.size() * sizeof(unsigned long); }
+  bool has(int processor) { return CPU_ISSET_S(processor, bytes(), set()); }
+  void add(int processor) { CPU_SET_S(processor, bytes(), set()); }
+  bool readOfThisThread() { return sched_getaffinity(0, bytes(), set()) == 0; }
+  bool applyToThisThread() { return sched_setaffinity(0, bytes(), set()) == 0; }
+
+ private:
+  std::vector<unsigned long> words_;
+};
+
+/// Processors this thread may use: first one per physical core, then the siblings. `cores` counts the former.
+std::vector<int> allowedProcessors(int& cores) {
+  ProcessorSet allowed;
+  std::vector<int> first, siblings;
+  if (allowed.readOfThisThread()) {
+    std::set<std::string> seen;
+    for (int processor = 0; processor < ProcessorSet::kLimit; ++processor) {
+      if (!allowed.has(processor)) continue;
+      std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(processor) + "/topology/thread_siblings_list");
+      std::string core;
+      const bool known = static_cast<bool>(std::getline(file, core));
+      (!known || seen.insert(core).second ? first : siblings).push_back(processor);
+    }
+  }
+  cores = static_cast<int>(first.size());
+  first.insert(first.end(), siblings.begin(), siblings.end());
+  return first;
+}
+
+void pinThisThread(int processor) {
+  ProcessorSet set;
+  set.add(processor);
+  // Refused when the allowed set shrank meanwhile: an unpinned thread is slower, not wrong.
+  (void)set.applyToThisThread();
+}
+
+}  // namespace
+
+struct ThreadPool::Handles {
+  std::vector<std::thread> threads;
+};
+
+Result<std::unique_ptr<ThreadPool>> ThreadPool::create(const ThreadOptions& options) {
+  if (options.threads < 0 || options.threads > kMaxThreads)
+    return invalid("threads must be in [0, ", kMaxThreads, "], got ", options.threads);
+  int cores = 0;
+  std::vector<int> processors = allowedProcessors(cores);
+  const int fitting = static_cast<int>(processors.size());
+  const int size = options.threads > 0 ? options.threads : std::max(1, std::min(cores, kMaxThreads));
+  const bool oversubscribed = size > fitting;
+  if (options.pin == Pin::kNo || oversubscribed) {
+    processors.clear();
+  } else {
+    processors.resize(size);
+  }
+  std::unique_ptr<ThreadPool> pool(new ThreadPool(size, std::move(processors)));
+  // Spinning beside threads that wait for this processor only delays them.
+  pool->max_spin_ns_ = oversubscribed ? 0 : kMaxSpinNs;
+  EXO_TRY(pool->start());
+  return pool;
+}
+
+ThreadPool::ThreadPool(int size, std::vector<int> processors)
+    : size_(size), processors_(std::move(processors)), waiters_(size), handles_(std::make_unique<Handles>()) {}
+
+Status ThreadPool::start() {
+  for (Waiter& waiter : waiters_) waiter.spin_ns = max_spin_ns_;
+  handles_->threads.reserve(size_);
+  for (int thread = 1; thread < size_; ++thread) {
+    try {
+      handles_->threads.emplace_back([this, thread] { work(thread); });
+    } catch (const std::system_error& failure) {
+      const int started = thread - 1;
+      // Those already started wait for a barrier of size_: take the part of the missing ones.
+      stopping_ = true;
+      arrived_.fetch_add(size_ - 1 - started, std::memory_order_acq_rel);
+      barrier(0);
+      for (std::thread& worker : handles_->threads) worker.join();
+      handles_->threads.clear();
+      return makeError(ErrorCode::kDoesNotFit, ErrorScope::kRank, "thread ", thread, " of ", size_,
+                       " could not be started: ", failure.what());
+    }
+  }
+  return {};
+}
+
+ThreadPool::~ThreadPool() {
+  if (handles_->threads.empty()) return;
+  stopping_ = true;
+  barrier(0);
+  for (std::thread& thread : handles_->threads) thread.join();
+}
+
+void ThreadPool::work(int thread) {
+  pthread_setname_np(pthread_self(), ("exo-" + std::to_string(thread)).c_str());
+  if (!processors_.empty()) pinThisThread(processors_[thread]);
+  FlushDenormals flush;
+  while (true) {
+    barrier(thread);          // run() or the destructor
+    if (stopping_) return;
+    entry_(context_, thread);
+    barrier(thread);
+  }
+}
+
+void ThreadPool::runErased(Entry entry, void* context) {
+  ProcessorSet before;
+  const bool pinned = !processors_.empty() && size_ > 1 && before.readOfThisThread();
+  if (pinned) pinThisThread(processors_[0]);
+  {
+    FlushDenormals flush;
+    entry_ = entry;
+    context_ = context;
+    barrier(0);
+    entry(context, 0);
+    barrier(0);
+  }
+  // Threads that the caller starts later must not inherit one processor.
+  if (pinned) (void)before.applyToThisThread();
+}
+
+void ThreadPool::barrier(int thread) {
+  if (size_ == 1) return;
+  const uint32_t phase = phase_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    // Sequentially consistent with parked_: either we see the sleeper, or its futex call sees the new phase.
+    phase_.store(phase + 1, std::memory_order_seq_cst);
+    if (parked_.load(std::memory_order_seq_cst) > 0) futex(phase_, FUTEX_WAKE, INT_MAX);
+    return;
+  }
+  int64_t& budget = waiters_[thread].spin_ns;
+  if (budget > 0) {
+    const int64_t deadline = nowNs() + budget;
+    do {
+      for (int i = 0; i < 32; ++i) {
+        if (phase_.load(std::memory_order_acquire) != phase) {
+          budget = std::min(max_spin_ns_, budget * 2);
+          return;
+        }
+        relax();
+      }
+    } while (nowNs() < deadline);
+    budget = std::max(kMinSpinNs, budget / 2);
+  }
+  for (int i = 0; i < kYields; ++i) {
+    sched_yield();
+    if (phase_.load(std::memory_order_acquire) != phase) return;
+  }
+  parked_.fetch_add(1, std::memory_order_seq_cst);
+  while (phase_.load(std::memory_order_seq_cst) == phase) futex(phase_, FUTEX_WAIT, phase);
+  parked_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+}  // namespace exo::runtime
