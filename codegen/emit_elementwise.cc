@@ -1,0 +1,130 @@
+// Kernels that walk rows of f32: norms, sums, SwiGLU, row copies. A work unit is a row; tails shorter than 16 lanes are masked.
+#include "codegen/emit.h"
+
+namespace exo::codegen {
+namespace {
+
+using program::Kernel;
+
+void eachRow(Entry& e, const std::function<void(Val row)>& body) { e.each(e.begin(), e.end(), 1, body); }
+
+Val rowAt(Entry& e, Val base, Val row, int64_t columns) { return e.at(base, row * (4 * columns)); }
+
+/// Σ x² over `count` elements: four partial sums over steps of 64, then steps of 16, always in this order.
+Val sumOfSquares(Entry& e, Val x, int64_t count) {
+  const int64_t full = count / 64 * 64;
+  Vals sums = e.loop(e.i(0), e.i(full), 64, Vals(4, e.fv(0)), [&](Val offset, Vals partial) {
+    for (int k = 0; k < 4; ++k) {
+      Val v = e.load(e.f32v, e.at(e.at(x, offset * 4), 64 * k), 4);
+      partial[k] = e.fma(v, v, partial[k]);
+    }
+    return partial;
+  });
+  Val rest = e.at(x, 4 * full);
+  Vals last = e.columns(count - full, {sums[0]}, [&](Val offset, int lanes, Vals partial) {
+    Val v = e.loadLanes(e.at(rest, offset * 4), lanes);
+    return Vals{e.fma(v, v, partial[0])};
+  });
+  return e.sum((last[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+/// out = x / sqrt(mean(x²) + epsilon) * weight
+void normalise(Entry& e, Val x, Val weight, Val out, int64_t count, float epsilon) {
+  Val mean = sumOfSquares(e, x, count) / e.f(static_cast<double>(count)) + e.f(epsilon);
+  Val factor = e.splat(e.f(1) / e.sqrt(mean));
+  e.columns(count, [&](Val offset, int lanes) {
+    Val v = e.loadLanes(e.at(x, offset * 4), lanes) * factor * e.loadLanes(e.at(weight, offset * 4), lanes);
+    e.storeLanes(v, e.at(out, offset * 4), lanes);
+  });
+}
+
+/// out[row] = combine(a[row], c[row or the only row])
+void binary(llvm::Module& module, const std::string& symbol, int64_t columns, bool one_second_row, const Target& target,
+            const std::function<Val(Entry&, Val, Val)>& combine) {
+  Entry e(module, symbol, target);
+  Val first = e.in(0), second = e.in(1), out = e.out(0);
+  eachRow(e, [&](Val row) {
+    Val a = rowAt(e, first, row, columns), o = rowAt(e, out, row, columns);
+    Val c = one_second_row ? second : rowAt(e, second, row, columns);
+    e.columns(columns, [&](Val offset, int lanes) {
+      Val v = combine(e, e.loadLanes(e.at(a, offset * 4), lanes), e.loadLanes(e.at(c, offset * 4), lanes));
+      e.storeLanes(v, e.at(o, offset * 4), lanes);
+    });
+  });
+  e.finish();
+}
+
+void copyRow(Entry& e, Val from, Val to, int64_t columns) {
+  e.columns(columns, [&](Val offset, int lanes) {
+    e.storeLanes(e.loadLanes(e.at(from, offset * 4), lanes), e.at(to, offset * 4), lanes);
+  });
+}
+
+}  // namespace
+
+void emitRmsNorm(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  const int64_t n = kernel.n();
+  Val x = e.in(0), weight = e.in(1), out = e.out(0);
+  eachRow(e, [&](Val row) { normalise(e, rowAt(e, x, row, n), weight, rowAt(e, out, row, n), n, kernel.epsilon()); });
+  e.finish();
+}
+
+void emitHeadNorm(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  const int64_t heads = kernel.heads(), dim = kernel.head_dim();
+  Val x = e.in(0), weight = e.in(1), out = e.out(0);
+  e.each(e.begin() * heads, e.end() * heads, 1, [&](Val head) {
+    normalise(e, rowAt(e, x, head, dim), weight, rowAt(e, out, head, dim), dim, kernel.epsilon());
+  });
+  e.finish();
+}
+
+void emitAdd(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  binary(module, symbol, kernel.n(), false, target, [](Entry&, Val a, Val c) { return a + c; });
+}
+
+void emitBiasAdd(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  binary(module, symbol, kernel.n(), true, target, [](Entry&, Val a, Val c) { return a + c; });
+}
+
+void emitSiluMul(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  binary(module, symbol, kernel.n(), false, target, [](Entry& e, Val gate, Val up) {
+    return gate / (e.fv(1) + e.exp(e.fv(0) - gate)) * up;
+  });
+}
+
+void emitTakeRows(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  const int64_t n = kernel.n();
+  Val x = e.in(0), rows = e.in(1), out = e.out(0);
+  eachRow(e, [&](Val row) { copyRow(e, rowAt(e, x, e.index(rows, row), n), rowAt(e, out, row, n), n); });
+  e.finish();
+}
+
+void emitExpertGather(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  const int64_t n = kernel.n(), experts_per_token = kernel.top_k();
+  Val x = e.in(0), out = e.out(0);
+  eachRow(e, [&](Val row) { copyRow(e, rowAt(e, x, row / e.i(experts_per_token), n), rowAt(e, out, row, n), n); });
+  e.finish();
+}
+
+void emitWeightedSum(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  const int64_t n = kernel.n(), slots = kernel.top_k();
+  Val y = e.in(0), weights = e.in(1), out = e.out(0);
+  eachRow(e, [&](Val row) {
+    Val first = rowAt(e, y, row * slots, n), weight = rowAt(e, weights, row, slots), o = rowAt(e, out, row, n);
+    e.columns(n, [&](Val offset, int lanes) {
+      Vals sum = e.loop(e.i(0), e.i(slots), 1, {e.fv(0)}, [&](Val slot, Vals acc) {
+        Val v = e.loadLanes(e.at(rowAt(e, first, slot, n), offset * 4), lanes);
+        return Vals{e.fma(v, e.broadcast(e.f32, e.at(weight, slot * 4)), acc[0])};
+      });
+      e.storeLanes(sum[0], e.at(o, offset * 4), lanes);
+    });
+  });
+  e.finish();
+}
+
+}  // namespace exo::codegen

@@ -1,0 +1,181 @@
+// Register tiles. Quantised: i32 sums within a block of 32 (started at the compensation for unsigned weights), scaled and added
+// to the f32 accumulator block by block. Plain: one FMA per element of K. Both in ascending order of K.
+#include "codegen/emit_tile.h"
+
+#include "codegen/layout.h"
+
+namespace exo::codegen {
+namespace {
+
+/// One block of one tile: the pointers at the block's start.
+struct Block {
+  Vals x;                 // values of each row
+  Vals scales, offsets;   // of each row
+  Vals weights;           // values of each panel
+  Vals weight_scales;     // of each panel, f32 lanes
+  int64_t stride;         // bytes between one load of a panel's weights and the next
+};
+
+bool isFourBit(const Tile& tile) { return tile.weight == program::Q4; }
+bool nibbles(const Tile& tile) { return isFourBit(tile) && tile.source == WeightSource::kPacked; }
+
+/// Adds one load of weights, `x_offset` bytes into the block's values, to every sum.
+void multiply(Fn& e, const Tile& tile, const Block& block, const Vals& w, int64_t x_offset, Vals& sums) {
+  for (size_t row = 0; row < block.x.size(); ++row) {
+    Val x = e.broadcast(e.i32, e.at(block.x[row], x_offset));
+    for (size_t p = 0; p < w.size(); ++p) sums[row * w.size() + p] = e.dot4(sums[row * w.size() + p], w[p], x, isFourBit(tile));
+  }
+}
+
+void multiplyNibbles(Fn& e, const Tile& tile, const Block& block, const Vals& w, int64_t x_offset, Vals& sums) {
+  Vals low, high;
+  for (const Val& packed : w) {
+    low.push_back(packed & 0x0f0f0f0f);
+    high.push_back(shiftRight(packed, 4) & 0x0f0f0f0f);
+  }
+  multiply(e, tile, block, low, x_offset, sums);
+  multiply(e, tile, block, high, x_offset + 4, sums);
+}
+
+Vals startSums(Fn& e, const Tile& tile, const Block& block) {
+  Vals sums;
+  for (const Val& offset : block.offsets) {
+    Val start = e.broadcast(e.i32, offset);
+    if (!isFourBit(tile)) start = shiftLeft(start, 4);  // -8·Σ -> -128·Σ
+    for (size_t p = 0; p < block.weights.size(); ++p) sums.push_back(start);
+  }
+  return sums;
+}
+
+void accumulateBlock(Fn& e, const Tile& tile, const Block& block, Vals& acc) {
+  const size_t panels = block.weights.size();
+  Vals sums = startSums(e, tile, block);
+  const int loads = nibbles(tile) ? 4 : 8;
+  for (int step = 0; step < loads; ++step) {
+    Vals w;
+    for (const Val& weights : block.weights) w.push_back(e.load(e.i32v, e.at(weights, step * block.stride), 64));
+    if (nibbles(tile)) multiplyNibbles(e, tile, block, w, 8 * step, sums);
+    if (!nibbles(tile)) multiply(e, tile, block, w, 4 * step, sums);
+  }
+  for (size_t row = 0; row < block.x.size(); ++row) {
+    Val scale = e.broadcast(e.f32, block.scales[row]);
+    for (size_t p = 0; p < panels; ++p) {
+      Val& sum = acc[row * panels + p];
+      sum = e.fma(e.toFloat(sums[row * panels + p]), block.weight_scales[p] * scale, sum);
+    }
+  }
+}
+
+int64_t superblockBytes(const Tile& tile) { return isFourBit(tile) ? kQ4SuperblockBytes : kQ8SuperblockBytes; }
+
+Block packedBlock(Fn& e, const Tile& tile, const Vals& panels, Val superblock, int half) {
+  const int64_t bytes = isFourBit(tile) ? 256 : 512;
+  Block block{.stride = 64};
+  for (const Val& panel : panels) {
+    Val start = e.at(panel, superblock * superblockBytes(tile));
+    block.weights.push_back(e.at(start, half * bytes));
+    block.weight_scales.push_back(e.fromHalf(e.load(e.vec(e.i16), e.at(start, 2 * bytes + 32 * half), 32)));
+  }
+  return block;
+}
+
+Block scratchBlock(Fn& e, Val scratch, int panels, Val superblock, int half) {
+  Block block{.stride = 64 * panels};
+  Val start = e.at(scratch, superblock * (2 * panels * kScratchBlockBytes));
+  for (int p = 0; p < panels; ++p) {
+    block.weights.push_back(e.at(start, half * panels * kScratchBlockBytes + 64 * p));
+    block.weight_scales.push_back(e.load(e.f32v, e.at(start, half * panels * kScratchBlockBytes + (8 * panels + p) * 64), 64));
+  }
+  return block;
+}
+
+void addRows(Fn& e, const Vals& x, Val superblock, int half, Block& block) {
+  for (const Val& row : x) {
+    Val start = e.at(row, superblock * kX8SuperblockBytes);
+    block.x.push_back(e.at(start, half * kBlock));
+    block.scales.push_back(e.at(start, kX8Scales + 4 * half));
+    block.offsets.push_back(e.at(start, kX8Compensations + 4 * half));
+  }
+}
+
+void prefetchPanels(Fn& e, const Tile& tile, const Vals& panels, Val offset, int64_t bytes) {
+  if (tile.prefetch_bytes == 0) return;
+  for (const Val& panel : panels) {
+    for (int64_t line = 0; line < bytes; line += 64) e.prefetch(e.at(e.at(panel, offset), line + tile.prefetch_bytes));
+  }
+}
+
+Vals quantisedTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int num_panels, Val k) {
+  Val superblocks = (k + (kSuperblock - 1)) / e.i(kSuperblock);
+  return e.loop(e.i(0), superblocks, 1, Vals(x.size() * num_panels, e.fv(0)), [&](Val superblock, Vals acc) {
+    prefetchPanels(e, tile, panels, superblock * superblockBytes(tile), superblockBytes(tile));
+    for (int half = 0; half < 2; ++half) {
+      Block block = tile.source == WeightSource::kScratch ? scratchBlock(e, panels[0], num_panels, superblock, half)
+                                                          : packedBlock(e, tile, panels, superblock, half);
+      addRows(e, x, superblock, half, block);
+      accumulateBlock(e, tile, block, acc);
+    }
+    return acc;
+  });
+}
+
+Val loadPlain(Fn& e, program::Encoding encoding, Val pointer) {
+  if (encoding == program::F32) return e.load(e.f32v, pointer, 64);
+  Val bits = e.load(e.vec(e.i16), pointer, 32);
+  return encoding == program::F16 ? e.fromHalf(bits) : e.fromBFloat(bits);
+}
+
+/// `steps` elements of K from element `k` on.
+void accumulatePlain(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, Val k, int steps, Vals& acc) {
+  const int64_t bytes = tile.weight == program::F32 ? 64 : 32;
+  for (int step = 0; step < steps; ++step) {
+    Vals w;
+    for (const Val& panel : panels) w.push_back(loadPlain(e, tile.weight, e.at(e.at(panel, k * bytes), step * bytes)));
+    for (size_t row = 0; row < x.size(); ++row) {
+      Val value = e.broadcast(e.f32, e.at(e.at(x[row], k * 4), 4 * step));
+      for (size_t p = 0; p < panels.size(); ++p) acc[row * panels.size() + p] = e.fma(w[p], value, acc[row * panels.size() + p]);
+    }
+  }
+}
+
+Vals plainTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, Val k) {
+  constexpr int kUnroll = 4;
+  const int64_t bytes = tile.weight == program::F32 ? 64 : 32;
+  Val full = k & -kUnroll;
+  Vals acc = e.loop(e.i(0), full, kUnroll, Vals(x.size() * panels.size(), e.fv(0)), [&](Val at, Vals sums) {
+    prefetchPanels(e, tile, panels, at * bytes, bytes * kUnroll);
+    accumulatePlain(e, tile, x, panels, at, kUnroll, sums);
+    return sums;
+  });
+  return e.loop(full, k, 1, acc, [&](Val at, Vals sums) {
+    accumulatePlain(e, tile, x, panels, at, 1, sums);
+    return sums;
+  });
+}
+
+}  // namespace
+
+Vals emitTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int num_panels, Val k) {
+  const bool quantised = tile.weight == program::Q4 || tile.weight == program::Q8;
+  return quantised ? quantisedTile(e, tile, x, panels, num_panels, k) : plainTile(e, tile, x, panels, k);
+}
+
+void emitUnpack(Fn& e, const Vals& panels, Val scratch, Val k) {
+  const int64_t width = static_cast<int64_t>(panels.size()), block_bytes = width * kScratchBlockBytes;
+  e.each(e.i(0), (k + (kSuperblock - 1)) / e.i(kSuperblock), 1, [&](Val superblock) {
+    for (int64_t p = 0; p < width; ++p) {
+      for (int half = 0; half < 2; ++half) {
+        Block from = packedBlock(e, {program::Q4, WeightSource::kPacked, 0}, {panels[p]}, superblock, half);
+        Val to = e.at(e.at(scratch, superblock * (2 * block_bytes)), half * block_bytes + 64 * p);
+        for (int64_t step = 0; step < 4; ++step) {
+          Val packed = e.load(e.i32v, e.at(from.weights[0], 64 * step), 64);
+          e.store(packed & 0x0f0f0f0f, e.at(to, 2 * step * 64 * width), 64);
+          e.store(shiftRight(packed, 4) & 0x0f0f0f0f, e.at(to, (2 * step + 1) * 64 * width), 64);
+        }
+        e.store(from.weight_scales[0], e.at(to, 8 * 64 * width), 64);
+      }
+    }
+  });
+}
+
+}  // namespace exo::codegen

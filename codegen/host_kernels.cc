@@ -1,0 +1,130 @@
+// EMBED, TOP_K, ROUTER_TOP_K, EXPERT_DISPATCH. Stateless; results depend on the row alone.
+#include "codegen/host_kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "codegen/layout.h"
+
+namespace exo::codegen {
+namespace {
+
+void embed(const KernelArgs* args, int64_t begin, int64_t end, void*, const HostNumbers* numbers) {
+  const auto* tokens = static_cast<const int32_t*>(args->in[0]);
+  const auto encoding = static_cast<program::Encoding>(numbers->weight);
+  const std::span table(static_cast<const std::byte*>(args->in[1]), packedBytes(encoding, numbers->n, numbers->k));
+  for (int64_t row = begin; row < end; ++row) {
+    const std::span out(static_cast<float*>(args->out[0]) + row * numbers->k, numbers->k);
+    const int64_t local = tokens[row] - numbers->index_offset;
+    if (local >= 0 && local < numbers->n) {
+      unpackRow(encoding, numbers->n, numbers->k, table, local, out);
+    } else {
+      std::fill(out.begin(), out.end(), 0.0f);
+    }
+  }
+}
+
+struct Candidate {
+  float value;
+  int32_t id;
+};
+/// Larger value first, then smaller id.
+bool better(const Candidate& a, const Candidate& b) { return a.value > b.value || (a.value == b.value && a.id < b.id); }
+
+/// The `kept` best of `values`, best first, into a heap of the caller whose worst element is on top while it is filled.
+int64_t best(std::span<const float> values, std::span<Candidate> kept) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < static_cast<int64_t>(values.size()); ++i) {
+    const float value = std::isnan(values[i]) ? -std::numeric_limits<float>::infinity() : values[i];
+    const Candidate candidate{value, static_cast<int32_t>(i)};
+    if (count < static_cast<int64_t>(kept.size())) {
+      kept[count++] = candidate;
+      std::push_heap(kept.begin(), kept.begin() + count, better);
+    } else if (better(candidate, kept[0])) {
+      std::pop_heap(kept.begin(), kept.end(), better);
+      kept.back() = candidate;
+      std::push_heap(kept.begin(), kept.end(), better);
+    }
+  }
+  std::sort_heap(kept.begin(), kept.begin() + count, better);
+  return count;
+}
+
+void topK(const KernelArgs* args, int64_t begin, int64_t end, void* scratch, const HostNumbers* numbers) {
+  const std::span kept(static_cast<Candidate*>(scratch), numbers->top_k);
+  for (int64_t row = begin; row < end; ++row) {
+    const std::span logits(static_cast<const float*>(args->in[0]) + row * numbers->n, numbers->n);
+    auto* values = static_cast<float*>(args->out[0]) + row * numbers->top_k;
+    auto* ids = static_cast<int32_t*>(args->out[1]) + row * numbers->top_k;
+    const int64_t count = kept.empty() ? 0 : best(logits, kept);
+    for (int64_t i = 0; i < numbers->top_k; ++i) {
+      values[i] = i < count ? kept[i].value : -std::numeric_limits<float>::infinity();
+      ids[i] = i < count ? static_cast<int32_t>(kept[i].id + numbers->index_offset) : -1;
+    }
+  }
+}
+
+void softmax(std::span<const float> logits, std::span<float> out) {
+  const float peak = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (size_t i = 0; i < logits.size(); ++i) sum += out[i] = std::exp(logits[i] - peak);
+  for (float& value : out) value = static_cast<float>(value / sum);
+}
+
+void routerTopK(const KernelArgs* args, int64_t begin, int64_t end, void* scratch, const HostNumbers* numbers) {
+  const std::span kept(static_cast<Candidate*>(scratch), numbers->top_k);
+  const std::span shares(reinterpret_cast<float*>(kept.data() + kept.size()), numbers->experts);
+  for (int64_t row = begin; row < end; ++row) {
+    softmax({static_cast<const float*>(args->in[0]) + row * numbers->experts, shares.size()}, shares);
+    best(shares, kept);
+    double sum = 0;
+    for (const Candidate& chosen : kept) sum += chosen.value;
+    const double factor = (numbers->normalize ? 1 / sum : 1.0) * numbers->factor;
+    for (int64_t i = 0; i < numbers->top_k; ++i) {
+      static_cast<float*>(args->out[0])[row * numbers->top_k + i] = static_cast<float>(kept[i].value * factor);
+      static_cast<int32_t*>(args->out[1])[row * numbers->top_k + i] = kept[i].id;
+    }
+  }
+}
+
+/// Counting sort of the pairs by expert; ids are ours, but an id out of range must not write out of bounds.
+void expertDispatch(const KernelArgs* args, int64_t begin, int64_t end, void*, const HostNumbers* numbers) {
+  if (begin >= end) return;
+  const std::span ids(static_cast<const int32_t*>(args->in[0]), args->rows * numbers->top_k);
+  auto* order = static_cast<int32_t*>(args->out[0]);
+  const std::span segments(static_cast<int32_t*>(args->out[1]), numbers->experts + 1);
+  std::fill(segments.begin(), segments.end(), 0);
+  auto bucket = [&](int32_t id) { return std::clamp<int64_t>(id, 0, numbers->experts - 1); };
+  for (int32_t id : ids) ++segments[bucket(id) + 1];
+  for (int64_t e = 0; e < numbers->experts; ++e) segments[e + 1] += segments[e];
+  for (size_t pair = 0; pair < ids.size(); ++pair) order[segments[bucket(ids[pair])]++] = static_cast<int32_t>(pair);
+  // Each segment's begin has moved to its end, which is the next one's begin.
+  for (int64_t e = numbers->experts; e > 0; --e) segments[e] = segments[e - 1];
+  segments[0] = 0;
+}
+
+constexpr HostKernel kHostKernels[] = {
+    {program::Kernel::EMBED, "exo_host_embed", embed},
+    {program::Kernel::TOP_K, "exo_host_top_k", topK},
+    {program::Kernel::ROUTER_TOP_K, "exo_host_router_top_k", routerTopK},
+    {program::Kernel::EXPERT_DISPATCH, "exo_host_expert_dispatch", expertDispatch},
+};
+
+}  // namespace
+
+std::span<const HostKernel> hostKernels() { return kHostKernels; }
+
+HostNumbers hostNumbers(const program::Kernel& kernel) {
+  return {.n = static_cast<int64_t>(kernel.n()),
+          .k = static_cast<int64_t>(kernel.k()),
+          .top_k = static_cast<int64_t>(kernel.top_k()),
+          .experts = static_cast<int64_t>(kernel.experts()),
+          .index_offset = static_cast<int64_t>(kernel.index_offset()),
+          .weight = kernel.weight(),
+          .normalize = kernel.normalize() ? 1 : 0,
+          .factor = kernel.factor() == 0 ? 1.0 : kernel.factor()};
+}
+
+}  // namespace exo::codegen

@@ -1,0 +1,116 @@
+// Work units, scratch sizes and the checks of a kernel spec: untrusted numbers end here.
+#include "codegen/kernel.h"
+
+#include "codegen/emit.h"
+#include "codegen/host_kernels.h"
+#include "codegen/spec.h"
+
+namespace exo::codegen {
+namespace {
+
+using program::Kernel;
+
+constexpr uint64_t kMaxColumns = uint64_t{1} << 31;
+constexpr uint64_t kMaxTopK = 1 << 16;
+
+template <class... Parts>
+Status require(bool condition, const Kernel& kernel, const Parts&... parts) {
+  if (condition) return {};
+  return invalid("kernel ", Kernel::Op_Name(kernel.op()), ": ", parts...);
+}
+
+Status checkWeight(const Kernel& kernel) {
+  const auto weight = kernel.weight();
+  const bool quantised = weight == program::Q8 || weight == program::Q4;
+  const bool plain = weight == program::F32 || weight == program::BF16 || weight == program::F16;
+  EXO_TRY(require(quantised || plain, kernel, "weight must be F32, BF16, F16, Q8 or Q4, got ", program::Encoding_Name(weight)));
+  if (kernel.op() == Kernel::EMBED) return {};
+  const auto expected = quantised ? program::X8 : program::F32;
+  return require(kernel.input() == expected, kernel, "input must be ", program::Encoding_Name(expected), " for ",
+                 program::Encoding_Name(weight), " weights, got ", program::Encoding_Name(kernel.input()));
+}
+
+Status checkHeads(const Kernel& kernel) {
+  EXO_TRY(require(kernel.head_dim() >= 1 && kernel.head_dim() <= 4096, kernel, "head_dim must be in 1..4096, got ", kernel.head_dim()));
+  const bool kv = kernel.op() == Kernel::KV_APPEND || kernel.op() == Kernel::ATTENTION;
+  const uint64_t heads = kernel.op() == Kernel::KV_APPEND ? kernel.kv_heads() : kernel.heads();
+  EXO_TRY(require(heads <= 65536, kernel, "at most 65536 heads, got ", heads));
+  if (!kv) return {};
+  EXO_TRY(require(kernel.kv_heads() <= 65536, kernel, "at most 65536 KV heads, got ", kernel.kv_heads()));
+  return require(kernel.cache() == program::F32 || kernel.cache() == program::F16, kernel, "cache must be F32 or F16, got ",
+                 program::Encoding_Name(kernel.cache()));
+}
+
+Status checkAttention(const Kernel& kernel) {
+  EXO_TRY(require(kernel.group() >= 1 && kernel.group() <= 65536, kernel, "group must be in 1..65536, got ", kernel.group()));
+  EXO_TRY(require(kernel.first_head() < kernel.group(), kernel, "first_head must be below group ", kernel.group(), ", got ", kernel.first_head()));
+  EXO_TRY(require(kernel.window() < kMaxColumns, kernel, "window must be below 2^31, got ", kernel.window()));
+  const uint64_t needed = (kernel.heads() + kernel.first_head() + kernel.group() - 1) / kernel.group();
+  return require(needed <= kernel.kv_heads(), kernel, kernel.heads(), " heads from ", kernel.first_head(), " on in groups of ",
+                 kernel.group(), " need ", needed, " KV heads, got ", kernel.kv_heads());
+}
+
+Status checkRope(const Kernel& kernel) {
+  const uint64_t pairs = kernel.rope_frequencies_size();
+  EXO_TRY(require(kernel.rotary_dim() == 2 * pairs, kernel, "rotary_dim must be twice the ", pairs, " frequencies, got ", kernel.rotary_dim()));
+  return require(kernel.rotary_dim() <= kernel.head_dim(), kernel, "rotary_dim must be at most head_dim ", kernel.head_dim(), ", got ", kernel.rotary_dim());
+}
+
+Status checkExperts(const Kernel& kernel) {
+  EXO_TRY(require(kernel.top_k() <= kMaxTopK, kernel, "top_k must be at most ", kMaxTopK, ", got ", kernel.top_k()));
+  switch (kernel.op()) {
+    case Kernel::ROUTER_TOP_K:
+    case Kernel::EXPERT_DISPATCH:
+      EXO_TRY(require(kernel.experts() >= 1 && kernel.experts() <= kMaxTopK, kernel, "experts must be in 1..", kMaxTopK, ", got ", kernel.experts()));
+      return require(kernel.top_k() >= 1 && kernel.top_k() <= kernel.experts(), kernel, "top_k must be in 1..", kernel.experts(), ", got ", kernel.top_k());
+    case Kernel::EXPERT_MATMUL:
+      EXO_TRY(require(kernel.group() <= kMaxTopK, kernel, "group must be at most ", kMaxTopK, ", got ", kernel.group()));
+      return require(kernel.experts() >= 1 && kernel.experts() <= kMaxTopK, kernel, "experts must be in 1..", kMaxTopK, ", got ", kernel.experts());
+    case Kernel::EXPERT_GATHER: return require(kernel.top_k() >= 1, kernel, "top_k must be at least 1");
+    default: return {};
+  }
+}
+
+}  // namespace
+
+Status checkKernel(const Kernel& kernel) {
+  EXO_TRY(require(Kernel::Op_IsValid(kernel.op()) && kernel.op() != Kernel::UNSPECIFIED, kernel, "unknown op ", static_cast<int>(kernel.op())));
+  EXO_TRY(require(kernel.n() < kMaxColumns && kernel.k() < kMaxColumns, kernel, "n and k must be below 2^31, got ", kernel.n(), " and ", kernel.k()));
+  EXO_TRY(checkExperts(kernel));
+  switch (kernel.op()) {
+    case Kernel::EMBED:
+    case Kernel::MATMUL:
+    case Kernel::EXPERT_MATMUL: return checkWeight(kernel);
+    case Kernel::ROPE: EXO_TRY(checkHeads(kernel)); return checkRope(kernel);
+    case Kernel::ATTENTION: EXO_TRY(checkHeads(kernel)); return checkAttention(kernel);
+    case Kernel::HEAD_NORM:
+    case Kernel::KV_APPEND: return checkHeads(kernel);
+    default: return {};
+  }
+}
+
+int64_t scratchBytes(const Kernel& kernel) {
+  switch (kernel.op()) {
+    case Kernel::MATMUL:
+    case Kernel::EXPERT_MATMUL: return matMulScratchBytes(kernel);
+    case Kernel::ATTENTION: return attentionScratchBytes(kernel);
+    case Kernel::ROPE: return (static_cast<int64_t>(kernel.rope_frequencies_size()) + 15) / 16 * 16 * 8;
+    case Kernel::TOP_K: return static_cast<int64_t>(kernel.top_k()) * 8;
+    case Kernel::ROUTER_TOP_K: return static_cast<int64_t>(kernel.top_k()) * 8 + static_cast<int64_t>(kernel.experts()) * 4;
+    default: return 0;
+  }
+}
+
+int64_t workUnits(const Kernel& kernel, int64_t rows) {
+  if (rows <= 0) return 0;
+  const int64_t panel_groups = (static_cast<int64_t>(kernel.n()) + 16 * kPanelsPerUnit - 1) / (16 * kPanelsPerUnit);
+  switch (kernel.op()) {
+    case Kernel::MATMUL: return panel_groups;
+    case Kernel::EXPERT_MATMUL: return panel_groups * static_cast<int64_t>(kernel.experts());
+    case Kernel::ATTENTION: return rows * static_cast<int64_t>(kernel.kv_heads());
+    case Kernel::EXPERT_DISPATCH: return 1;
+    default: return rows;
+  }
+}
+
+}  // namespace exo::codegen

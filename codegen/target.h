@@ -1,0 +1,45 @@
+// What the emitters know about the instruction set they emit for: features to hand to LLVM, which dot product to use, and
+// how many rows and panels a register tile may have. A 16-lane value is one zmm, two ymm or four xmm.
+#pragma once
+
+#include <string>
+
+#include "codegen/kernel.h"
+#include "ir/base/result.h"
+
+namespace exo::codegen {
+
+/// How sums of four products u8 x s8 are formed.
+enum class Dot {
+  kVnni512,  // vpdpbusd zmm
+  kVnni256,  // vpdpbusd ymm
+  kMaddUbs,  // pmaddubsw + pmaddwd (4-bit weights only: 8-bit ones would saturate), else pmaddwd on halves
+  kMaddWd,   // pmaddwd on halves, SSE2
+  kPlain,    // shifts and multiplications: any machine
+};
+
+struct TileShape {
+  int rows;
+  int panels;
+};
+
+struct Target {
+  Isa isa = Isa::kGeneric;
+  std::string triple;
+  std::string cpu;       // fixed per Isa, so that one Isa means one set of bits everywhere
+  std::string tune;      // the host: scheduling only
+  std::string features;
+  Dot dot = Dot::kPlain;
+  bool has_fma = false;
+  bool has_f16c = false;
+  bool has_masks = false;      // AVX-512 predicates
+  TileShape integer_tile{};    // q8, q4: i32 and f32 accumulators
+  TileShape float_tile{};      // f32, bf16, f16
+  int gemv_panels = 1;         // panels in flight in decode
+  int accumulators = 2;        // 16-lane accumulators that attention may hold
+
+  /// Describes `isa` (kAuto: the best) on this host. Error kUnsupported if the host lacks it.
+  static Result<Target> forHost(Isa isa);
+};
+
+}  // namespace exo::codegen
