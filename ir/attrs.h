@@ -86,6 +86,11 @@ struct RouterAttrs {
   EXO_ATTRS(RouterAttrs, (visit("k", k), visit("normalize", normalize), visit("factor", factor)))
 };
 
+struct DispatchAttrs {
+  int64_t experts = 1;
+  EXO_ATTRS(DispatchAttrs, visit("experts", experts))
+};
+
 /// extents: columns each rank brings.
 struct GatherAttrs {
   int64_t dim = 1;
@@ -111,6 +116,6 @@ struct RecvAttrs {
 #undef EXO_ATTRS
 
 using Attrs = std::variant<NoAttrs, InputAttrs, WeightAttrs, RopeTableAttrs, EmbedAttrs, NormAttrs, HeadNormAttrs, RopeAttrs,
-                           AttentionAttrs, TopKAttrs, RouterAttrs, GatherAttrs, TransferAttrs, SendAttrs, RecvAttrs>;
+                           AttentionAttrs, TopKAttrs, RouterAttrs, DispatchAttrs, GatherAttrs, TransferAttrs, SendAttrs, RecvAttrs>;
 
 }  // namespace exo

@@ -27,6 +27,21 @@ Cost Graph::cost(const Node& node, StepSize step) const {
   return definition(node.op).cost(node.attrs, operandTypes(node), resultTypes(node), step);
 }
 
+Graph renumber(const Graph& graph) {
+  Graph result = graph;
+  std::vector<ValueId> to(graph.values.size(), -1);
+  result.values.clear();
+  for (Node& node : result.nodes) {
+    for (ValueId& id : node.operands) id = to[static_cast<size_t>(id)];
+    for (ValueId& id : node.results) {
+      result.values.push_back(graph.value(id));
+      id = to[static_cast<size_t>(id)] = static_cast<ValueId>(result.values.size()) - 1;
+    }
+  }
+  for (ValueId& id : result.outputs) id = to[static_cast<size_t>(id)];
+  return result;
+}
+
 void Builder::block(const std::string& name, int stage) {
   for (size_t i = 0; i < graph_.blocks.size(); ++i) {
     if (graph_.blocks[i].name == name) {

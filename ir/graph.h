@@ -59,6 +59,9 @@ struct Graph {
   friend bool operator==(const Graph&, const Graph&) = default;
 };
 
+/// Numbers values in the order of their definition and drops those that no node makes: what printing and parsing keep.
+Graph renumber(const Graph& graph);
+
 struct Module {
   std::vector<Graph> graphs;
   friend bool operator==(const Module&, const Module&) = default;

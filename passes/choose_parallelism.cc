@@ -1,0 +1,178 @@
+#include "passes/choose_parallelism.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "ir/factors.h"
+#include "passes/shard_sizes.h"
+
+namespace exo {
+
+namespace {
+
+constexpr int64_t kSimdRows = 16;  // rows of a weight panel: a split inside one wastes lanes
+
+Status assignStages(Graph& graph, const ParallelPlan& plan) {
+  graph.mesh.stage_sizes.clear();
+  int block = 0;
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const StagePlan& stage = plan.stages[s];
+    if (stage.first_block != block || stage.end_block < block || stage.nodes.empty() || stage.shares.size() != stage.nodes.size()) {
+      return invalid("choose_parallelism: stage ", s, " must start at block ", block, " and have a share for each of its nodes");
+    }
+    graph.mesh.stage_sizes.push_back(static_cast<int>(stage.nodes.size()));
+    for (; block < stage.end_block && block < static_cast<int>(graph.blocks.size()); ++block) graph.blocks[static_cast<size_t>(block)].stage = static_cast<int>(s);
+  }
+  if (block != static_cast<int>(graph.blocks.size())) return invalid("choose_parallelism: the plan covers ", block, " of ", graph.blocks.size(), " blocks");
+  return {};
+}
+
+/// A weight that another stage uses too is loaded there as well: each stage gets its own node.
+void copyWeightsPerStage(Graph& graph, Notes& notes) {
+  std::vector<int> producer = graph.producers();
+  std::map<std::pair<ValueId, int>, ValueId> copies;
+  std::vector<Node> nodes;
+  for (Node node : graph.nodes) {
+    const int stage = graph.stageOf(node);
+    for (ValueId& id : node.operands) {
+      const Node& source = graph.nodes[static_cast<size_t>(producer[static_cast<size_t>(id)])];
+      if (source.op != Op::kWeight || graph.stageOf(source) == stage) continue;
+      auto [copy, fresh] = copies.try_emplace({id, stage});
+      if (fresh) {
+        Node duplicate = source;
+        duplicate.block = node.block;
+        Value value = graph.value(id);
+        notes.push_back("@" + value.name + " is used by two stages and held by both");
+        value.name += ".stage" + std::to_string(stage);
+        copy->second = static_cast<ValueId>(graph.values.size());
+        graph.values.push_back(value);
+        duplicate.results = {copy->second};
+        nodes.push_back(duplicate);
+      }
+      id = copy->second;
+    }
+    nodes.push_back(std::move(node));
+  }
+  graph.nodes = std::move(nodes);
+  graph = renumber(graph);
+}
+
+class Annotator {
+ public:
+  Annotator(Graph& graph, const ParallelPlan& plan, Notes& notes) : graph_(graph), plan_(plan), notes_(notes), producer_(graph.producers()) {}
+
+  void run() {
+    for (const Node& node : graph_.nodes) {
+      if (ranks(node) == 1) continue;
+      if (node.op == Op::kAttention) splitAttention(node);
+      if (node.op == Op::kSiluMul) splitColumns(node);
+      if (node.op == Op::kEmbed) splitVocabulary(node, node.operands[1]);
+      if (node.op == Op::kTopK) splitVocabulary(node, weightBehind(node.operands[0]));
+    }
+  }
+
+ private:
+  const std::vector<double>& shares(const Node& node) const { return plan_.stages[static_cast<size_t>(graph_.stageOf(node))].shares; }
+  size_t ranks(const Node& node) const { return shares(node).size(); }
+  const Node& producer(ValueId id) const { return graph_.nodes[static_cast<size_t>(producer_[static_cast<size_t>(id)])]; }
+  int64_t dim(ValueId id, size_t d) const { return graph_.value(id).type.shape[d].size(); }
+  void note(const std::string& text) {
+    if (std::find(notes_.begin(), notes_.end(), text) == notes_.end()) notes_.push_back(text);
+  }
+  void annotate(ValueId id, int dim, std::vector<Range> ranges) {
+    if (id >= 0 && !graph_.value(id).sharding) graph_.value(id).sharding = Split{dim, std::move(ranges)};
+  }
+
+  /// The weight of the matmul that made a value, seen through what works on each element or head by itself.
+  ValueId weightBehind(ValueId id) const {
+    for (const Node* node = &producer(id);; node = &producer(node->operands[0])) {
+      if (node->op == Op::kMatMul || node->op == Op::kExpertMatMul) return node->operands[1];
+      const bool transparent = node->op == Op::kRope || node->op == Op::kHeadNorm || node->op == Op::kBiasAdd || node->op == Op::kQuantize;
+      if (!transparent) return -1;
+    }
+  }
+
+  /// Elements of the attention's output that must stay together: whole KV-head groups, or whole heads when there are more
+  /// ranks than groups; and, where the next weight is in blocks of 32, whole blocks, so that no block is cut.
+  int64_t attentionUnit(const Node& node, int64_t width, int64_t kv_heads, bool blocked) {
+    const auto& a = std::get<AttentionAttrs>(node.attrs);
+    const int64_t n = static_cast<int64_t>(ranks(node));
+    int64_t unit = width / kv_heads;
+    if (n > kv_heads) {
+      unit = a.head_dim;
+      note(std::to_string(n) + " ranks, " + std::to_string(kv_heads) + " KV heads: query heads are split, KV heads are held by every rank that reads them");
+    }
+    if (blocked && unit % kQuantBlock != 0) {
+      const int64_t aligned = std::lcm(unit, kQuantBlock);
+      if (width % aligned == 0) unit = aligned;
+      else note("heads of " + std::to_string(a.head_dim) + " cut blocks of " + std::to_string(kQuantBlock) + ": output projections are quantised again per shard");
+    }
+    if (width / unit < n) note("only " + std::to_string(width / unit) + " of " + std::to_string(n) + " ranks get a share of attention: heads cannot be cut further");
+    return unit;
+  }
+
+  void splitAttention(const Node& node) {
+    const Node& append = producer(node.operands[1]);
+    const ValueId query = node.operands[0], cache = append.operands[0];
+    const int64_t width = dim(query, 1), kv_heads = dim(cache, 2), head_dim = dim(cache, 3);
+    const ValueId query_weight = weightBehind(query);
+    const bool blocked = query_weight >= 0 && isBlocked(graph_.value(query_weight).type.encoding);
+    const auto ranges = splitByShares(width, attentionUnit(node, width, kv_heads, blocked), shares(node));
+    const auto heads = scaleRanges(ranges, width, kv_heads);
+    const auto kv_rows = scaleRanges(heads, kv_heads, kv_heads * head_dim);
+    annotate(query_weight, 0, ranges);
+    annotate(cache, 2, heads);
+    annotate(weightBehind(append.operands[1]), 0, kv_rows);
+    annotate(weightBehind(append.operands[2]), 0, kv_rows);
+  }
+
+  void splitColumns(const Node& node) {
+    for (ValueId operand : node.operands) {
+      const ValueId weight = weightBehind(operand);
+      if (weight < 0) continue;
+      const Type& type = graph_.value(weight).type;
+      const size_t d = type.rank() - 2;  // rows of the weight: columns of its output
+      annotate(weight, static_cast<int>(d), splitByShares(dim(weight, d), columnUnit(node, dim(weight, d), isBlocked(type.encoding)), shares(node)));
+    }
+  }
+  int64_t columnUnit(const Node& node, int64_t columns, bool blocked) {
+    if (blocked) return kQuantBlock;
+    return columns >= 2 * kSimdRows * static_cast<int64_t>(ranks(node)) ? kSimdRows : 1;
+  }
+
+  void splitVocabulary(const Node& node, ValueId weight) {
+    if (weight < 0) return;
+    annotate(weight, 0, splitByShares(dim(weight, 0), columnUnit(node, dim(weight, 0), false), shares(node)));
+  }
+
+  Graph& graph_;
+  const ParallelPlan& plan_;
+  Notes& notes_;
+  std::vector<int> producer_;
+};
+
+}  // namespace
+
+ParallelPlan equalPlan(int num_blocks, int stages, int ranks_per_stage) {
+  ParallelPlan plan;
+  for (int s = 0; s < stages; ++s) {
+    StagePlan stage;
+    stage.first_block = static_cast<int>(int64_t{num_blocks} * s / stages);
+    stage.end_block = static_cast<int>(int64_t{num_blocks} * (s + 1) / stages);
+    for (int r = 0; r < ranks_per_stage; ++r) stage.nodes.push_back(s * ranks_per_stage + r);
+    stage.shares.assign(static_cast<size_t>(ranks_per_stage), 1.0 / ranks_per_stage);
+    plan.stages.push_back(stage);
+  }
+  return plan;
+}
+
+Result<Graph> chooseParallelism(const Graph& graph, const ParallelPlan& plan, Notes& notes) {
+  Graph result = graph;
+  EXO_TRY(assignStages(result, plan));
+  copyWeightsPerStage(result, notes);
+  Annotator(result, plan, notes).run();
+  return result;
+}
+
+}  // namespace exo
