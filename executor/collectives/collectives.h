@@ -1,0 +1,82 @@
+// Collectives over a group of ranks, on one-sided links (executor/transport).
+//
+// Every call is matched with the peers' calls by order. Each message carries what it belongs to (operation, group, number,
+// size): programs that disagree get an error that names both sides, never mixed-up data.
+// Sums are f32 in rank order, ((r0 + r1) + r2) + ..., by either algorithm: the same bits on every rank, every run.
+// Any message size: larger ones travel in chunks of a slot, sending and receiving interleaved, so no order of ranks or
+// sizes deadlocks. Nothing is allocated per call once the buffers have grown.
+// Threads: one at a time per mesh; communicators of one mesh share its links.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "executor/transport/mesh.h"
+#include "ir/base/result.h"
+
+namespace exo::collectives {
+
+struct Options {
+  std::chrono::milliseconds timeout{30'000};  // of one operation; longer means that a peer is lost
+  /// all_reduce of more bytes than this, of three ranks or more, is reduce_scatter + all_gather.
+  size_t one_shot_bytes = 64 * 1024;
+};
+
+class Exchange;
+
+/// `what` names the call in errors ("layers.0.self_attn.o_proj"). Errors of all operations: kInvalidInput for sizes that
+/// do not fit (nothing was sent); kTimeout, kPeerLost, kMismatch (scope kLink), kCancelled naming operation, peer and
+/// what was awaited. After one of those the mesh is out of step and every later operation returns that error.
+class Communicator {
+ public:
+  /// `group`: ascending, distinct, with this rank; linked with all others of it. The mesh outlives the communicator.
+  static Result<std::unique_ptr<Communicator>> create(transport::Mesh& mesh, std::vector<int> group, const Options& options);
+  ~Communicator();
+
+  int size() const { return static_cast<int>(group_.size()); }
+  int index() const { return index_; }  // of this rank in the group
+  const std::vector<int>& group() const { return group_; }
+
+  /// out[i] = sum over ranks of in[i]. Equal sizes on all ranks. `out` may be `in`, and must not overlap otherwise.
+  Status allReduce(std::span<const float> in, std::span<float> out, std::string_view what);
+
+  /// in: [rows, extents[index()]] → out: [rows, sum(extents)], columns in group order. Extents may be 0.
+  Status allGather(int64_t rows, std::span<const int64_t> extents, std::span<const float> in, std::span<float> out,
+                   std::string_view what);
+
+  /// Per row the k best of all ranks' k candidates, which come best first; id -1 is none, ties: smaller id first.
+  /// All four are [rows, k]; an output may be the input of the same type.
+  Status topKMerge(int64_t rows, int64_t k, std::span<const float> values, std::span<const int32_t> ids,
+                   std::span<float> out_values, std::span<int32_t> out_ids, std::string_view what);
+
+  /// Ranks are global and in the group. The receiver must expect exactly as many bytes.
+  Status send(std::span<const int> peers, std::span<const std::byte> bytes, std::string_view what);
+  Status recv(int peer, std::span<std::byte> bytes, std::string_view what);
+
+  /// Everyone's `bytes` become those of rank `root` (global).
+  Status broadcast(int root, std::span<std::byte> bytes, std::string_view what);
+
+  /// Returns after every rank of the group came here.
+  Status barrier(std::string_view what);
+
+ private:
+  Communicator(transport::Mesh& mesh, std::vector<int> group, int index, const Options& options);
+  Status begin(uint8_t operation, std::string_view what);
+  Status allReduceOneShot(std::span<const float> in, std::span<float> out);
+  Status allReduceScattered(std::span<const float> in, std::span<float> out);
+
+  transport::Mesh& mesh_;
+  std::vector<int> group_;
+  int index_;
+  Options options_;
+  std::unique_ptr<Exchange> exchange_;
+  std::vector<const float*> terms_;    // per rank: the chunk being summed
+  std::vector<std::byte> candidates_;  // top_k_merge: all ranks' lists
+};
+
+}  // namespace exo::collectives
