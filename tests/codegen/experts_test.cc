@@ -1,0 +1,197 @@
+// TOP_K and the mixture-of-experts kernels, each alone and as the layer that kernels.md describes.
+#include <numeric>
+
+#include "kernel_harness.h"
+
+namespace exo::codegen {
+namespace {
+
+using program::Encoding;
+using program::Kernel;
+
+class Experts : public testing::TestWithParam<std::tuple<Isa, Encoding>> {
+ protected:
+  Isa isa() const { return std::get<0>(GetParam()); }
+  Encoding encoding() const { return std::get<1>(GetParam()); }
+};
+
+Kernel topK(int64_t n, int64_t top_k, int64_t offset) {
+  Kernel kernel;
+  kernel.set_op(Kernel::TOP_K);
+  kernel.set_n(n);
+  kernel.set_top_k(top_k);
+  kernel.set_index_offset(offset);
+  return kernel;
+}
+
+struct Candidates {
+  std::vector<float> values;
+  std::vector<int32_t> ids;
+};
+Candidates choose(Isa isa, const Kernel& kernel, const std::vector<float>& logits, int64_t rows) {
+  const int64_t count = rows * static_cast<int64_t>(kernel.top_k());
+  Memory in = Memory::of(logits), values(count * 4), ids(count * 4);
+  KernelArgs args{.rows = rows, .in = {in.data()}, .out = {values.data(), ids.data()}};
+  runKernel(isa, kernel, args, 1);
+  EXPECT_TRUE(values.guardIntact() && ids.guardIntact());
+  return {values.as<float>(), ids.as<int32_t>()};
+}
+
+TEST(TopK, DescendingAndTiesBySmallerId) {
+  const Candidates got = choose(Isa::kGeneric, topK(6, 4, 1000), {1, 5, 3, 5, -2, 3}, 1);
+  EXPECT_EQ(got.values, (std::vector<float>{5, 5, 3, 3}));
+  EXPECT_EQ(got.ids, (std::vector<int32_t>{1001, 1003, 1002, 1005}));
+}
+
+TEST(TopK, FewerColumnsThanAsked) {
+  const float none = -std::numeric_limits<float>::infinity();
+  const Candidates got = choose(Isa::kGeneric, topK(2, 4, 0), {1, 2, 9, 8}, 2);
+  EXPECT_EQ(got.values, (std::vector<float>{2, 1, none, none, 9, 8, none, none}));
+  EXPECT_EQ(got.ids, (std::vector<int32_t>{1, 0, -1, -1, 0, 1, -1, -1}));
+}
+
+TEST(TopK, NotANumberIsWorst) {
+  const Candidates got = choose(Isa::kGeneric, topK(3, 2, 0), {std::nanf(""), -7, -8}, 1);
+  EXPECT_EQ(got.ids, (std::vector<int32_t>{1, 2}));
+}
+
+TEST(TopK, EqualsSorting) {
+  const int64_t n = 50000;
+  auto logits = randomFloats(2 * n, 3);
+  for (float& value : logits) value = std::round(value * 50) / 50;  // many ties
+  const Candidates got = choose(Isa::kGeneric, topK(n, 64, 0), logits, 2);
+  for (int64_t row = 0; row < 2; ++row) {
+    std::vector<int32_t> order(n);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits[row * n + a] > logits[row * n + b]; });
+    for (int64_t i = 0; i < 64; ++i) ASSERT_EQ(got.ids[row * 64 + i], order[i]) << "place " << i;
+  }
+}
+
+Kernel router(int64_t experts, int64_t top_k, bool normalize, float factor) {
+  Kernel kernel;
+  kernel.set_op(Kernel::ROUTER_TOP_K);
+  kernel.set_experts(experts);
+  kernel.set_top_k(top_k);
+  kernel.set_normalize(normalize);
+  kernel.set_factor(factor);
+  return kernel;
+}
+
+TEST(Router, SharesOfTheChosen) {
+  // softmax of (0, ln 2, ln 4, 0) = (1, 2, 4, 1) / 8
+  const std::vector<float> logits = {0, std::log(2.0f), std::log(4.0f), 0};
+  const Candidates plain = choose(Isa::kGeneric, router(4, 3, false, 0), logits, 1);
+  EXPECT_EQ(plain.ids, (std::vector<int32_t>{2, 1, 0}));
+  EXPECT_NEAR(plain.values[0], 0.5, 1e-6);
+  EXPECT_NEAR(plain.values[2], 0.125, 1e-6);
+  const Candidates normal = choose(Isa::kGeneric, router(4, 3, true, 2.5f), logits, 1);
+  EXPECT_NEAR(normal.values[0], 2.5 * 4 / 7, 1e-6);
+  EXPECT_NEAR(normal.values[1], 2.5 * 2 / 7, 1e-6);
+}
+
+struct Dispatch {
+  Memory order{0}, segments{0};
+};
+Dispatch dispatch(Isa isa, const std::vector<int32_t>& ids, int64_t tokens, int64_t top_k, int64_t experts) {
+  Kernel kernel = router(experts, top_k, false, 0);
+  kernel.set_op(Kernel::EXPERT_DISPATCH);
+  Memory in = Memory::of(ids);
+  Dispatch out{Memory(tokens * top_k * 4), Memory((experts + 1) * 4)};
+  KernelArgs args{.rows = tokens, .in = {in.data()}, .out = {out.order.data(), out.segments.data()}};
+  runKernel(isa, kernel, args);
+  EXPECT_TRUE(out.order.guardIntact() && out.segments.guardIntact());
+  return out;
+}
+
+TEST(Dispatch, StableByExpert) {
+  const Dispatch got = dispatch(Isa::kGeneric, {2, 0, 0, 3, 2, 0}, 3, 2, 5);
+  EXPECT_EQ(got.order.as<int32_t>(), (std::vector<int32_t>{1, 2, 5, 0, 4, 3}));
+  EXPECT_EQ(got.segments.as<int32_t>(), (std::vector<int32_t>{0, 3, 3, 5, 6, 6}));
+}
+
+Kernel expertMatMul(Encoding encoding, int64_t n, int64_t k, int64_t experts, int64_t top_k, int64_t group) {
+  Kernel kernel;
+  kernel.set_op(Kernel::EXPERT_MATMUL);
+  kernel.set_weight(encoding);
+  const bool quantised = encoding == program::Q4 || encoding == program::Q8;
+  kernel.set_input(quantised ? program::X8 : program::F32);
+  kernel.set_n(n);
+  kernel.set_k(k);
+  kernel.set_experts(experts);
+  kernel.set_top_k(top_k);
+  kernel.set_group(group);
+  return kernel;
+}
+
+/// Every pair's row equals MATMUL of that row with that expert, bit for bit, for tokens 1 (decode) to 80 (unpacked q4).
+TEST_P(Experts, EveryPairEqualsAPlainMatMul) {
+  const int64_t n = 90, k = 70, experts = 5, top_k = 2;
+  std::vector<PackedWeight> weights;
+  const int64_t bytes = packedBytes(encoding(), n, k);
+  Memory stacked(bytes * experts);
+  for (int64_t e = 0; e < experts; ++e) {
+    weights.push_back(packWeight(encoding(), n, k, static_cast<uint32_t>(40 + e)));
+    std::memcpy(stacked.data() + e * bytes, weights.back().packed.data(), bytes);
+  }
+  for (int64_t tokens : {1, 3, 80}) {
+    for (int64_t group : {int64_t{1}, top_k}) {
+      std::vector<int32_t> ids;  // expert 3 is never chosen
+      for (int64_t t = 0; t < tokens; ++t) {
+        ids.push_back(static_cast<int32_t>(t % 3));
+        ids.push_back(4);
+      }
+      const Dispatch plan = dispatch(isa(), ids, tokens, top_k, experts);
+      const int64_t pairs = tokens * top_k, x_rows = pairs / group;
+      const std::vector<float> values = randomFloats(x_rows * k, 9);
+      const bool x8 = expertMatMul(encoding(), n, k, experts, top_k, group).input() == program::X8;
+      const Memory x = x8 ? quantiseRows(isa(), values, x_rows, k) : Memory::of(values);
+      Memory out(pairs * n * 4);
+      KernelArgs args{.rows = pairs, .in = {x.data(), stacked.data(), plan.order.data(), plan.segments.data()}, .out = {out.data()}};
+      runKernel(isa(), expertMatMul(encoding(), n, k, experts, top_k, group), args, 3);
+      EXPECT_TRUE(out.guardIntact());
+      const std::vector<float> got = out.as<float>();
+
+      Kernel plain = expertMatMul(encoding(), n, k, 0, 0, 0);
+      plain.set_op(Kernel::MATMUL);
+      const int64_t row_bytes = activationRowBytes(plain.input(), k);
+      for (int64_t pair = 0; pair < pairs; ++pair) {
+        Memory row(row_bytes), expected(n * 4);
+        std::memcpy(row.data(), x.data() + pair / group * row_bytes, row_bytes);
+        KernelArgs one{.rows = 1, .in = {row.data(), weights[ids[pair]].packed.data()}, .out = {expected.data()}};
+        runKernel(isa(), plain, one);
+        ASSERT_EQ(std::memcmp(expected.data(), &got[pair * n], n * 4), 0) << "tokens " << tokens << " group " << group << " pair " << pair;
+      }
+    }
+  }
+}
+
+TEST_P(Experts, WeightedSum) {
+  for (int64_t n : {1, 20, 64, 77}) {
+    Kernel kernel;
+    kernel.set_op(Kernel::WEIGHTED_SUM);
+    kernel.set_n(n);
+    kernel.set_top_k(3);
+    const auto y = randomFloats(4 * 3 * n, 1), w = randomFloats(12, 2);
+    Memory my = Memory::of(y), mw = Memory::of(w), out(4 * n * 4);
+    KernelArgs args{.rows = 4, .in = {my.data(), mw.data()}, .out = {out.data()}};
+    runKernel(isa(), kernel, args, 3);
+    std::vector<double> expected(4 * n, 0.0);
+    for (int64_t pair = 0; pair < 12; ++pair) {
+      for (int64_t i = 0; i < n; ++i) expected[pair / 3 * n + i] += static_cast<double>(w[pair]) * y[pair * n + i];
+    }
+    EXPECT_LE(relativeRms(out.as<float>(), expected), 3e-7);
+    EXPECT_TRUE(out.guardIntact());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Host, Experts,
+                         testing::Combine(testing::ValuesIn(hostIsas()), testing::Values(program::F32, program::BF16, program::Q8, program::Q4)),
+                         [](const auto& info) {
+                           std::string text = std::string(name(std::get<0>(info.param))) + "_" + program::Encoding_Name(std::get<1>(info.param));
+                           std::replace(text.begin(), text.end(), '-', '_');
+                           return text;
+                         });
+
+}  // namespace
+}  // namespace exo::codegen
