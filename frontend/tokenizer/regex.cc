@@ -11,9 +11,10 @@ namespace exo::tokenizer {
 namespace {
 
 constexpr size_t kMaxPatternBytes = 16 * 1024;
-// One search step tries this many start positions, then the clock is looked at: the match limit does not count the inner
-// loops of JIT code, so that a search over a whole megabyte could otherwise take hours.
-constexpr size_t kStartsPerSearch = 4096;
+// One search step tries only so many start positions that starts × remaining text stays below this, then the clock is looked
+// at: the match limit does not count all loops of JIT code ("(?:a)+?[bc]" over a megabyte of "a" is 10^12 uncounted steps).
+constexpr size_t kStepsPerSearch = size_t{1} << 26;
+constexpr size_t kMinStartsPerSearch = 16, kMaxStartsPerSearch = 4096;
 constexpr size_t kMatchesPerClockLook = 256;
 constexpr uint32_t kMinMatchLimit = 10'000'000;
 constexpr uint32_t kHeapLimitKiB = 256 * 1024;
@@ -43,9 +44,14 @@ class Search {
     pcre2_set_heap_limit(context_.get(), kHeapLimitKiB);
   }
 
-  /// The PCRE2 return code of a match that begins at `from` or at most kStartsPerSearch bytes behind it.
+  /// How many bytes behind `from` match(from) looks for the begin of a match.
+  size_t starts(size_t from) const {
+    return std::clamp(kStepsPerSearch / (text_.size() - from + 1), kMinStartsPerSearch, kMaxStartsPerSearch);
+  }
+
+  /// The PCRE2 return code of a match that begins at `from` or at most starts(from) bytes behind it.
   int match(size_t from) {
-    pcre2_set_offset_limit(context_.get(), from + kStartsPerSearch);
+    pcre2_set_offset_limit(context_.get(), from + starts(from));
     const int code = run(from, PCRE2_NO_UTF_CHECK);
     // The interpreter keeps its backtracking points on the heap, where heap_limit bounds them.
     return code == PCRE2_ERROR_JIT_STACKLIMIT ? run(from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT) : code;
@@ -112,7 +118,7 @@ Result<std::vector<ByteRange>> Regex::findAll(std::string_view text, Deadline de
                        " bytes");
     }
     if (code == PCRE2_ERROR_NOMATCH) {
-      position = nextBoundary(text, position + kStartsPerSearch + 1);
+      position = nextBoundary(text, position + search.starts(position) + 1);
       continue;
     }
     if (code < 0) {

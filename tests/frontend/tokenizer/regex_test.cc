@@ -86,7 +86,7 @@ TEST(Regex, FindsMatchesFarBehindOneSearchStep) {
 
 // [bc] at the end and not a letter: PCRE2 looks for a letter that must be there first, and is done when there is none.
 TEST(Regex, CatastrophicExpressionsEndInAnError) {
-  for (const char* pattern : {"(a+)+[bc]", "(a|aa)+[bc]", "(a*)*[bc]", "a+[bc]", "(?=(a+)+[bc])"}) {
+  for (const char* pattern : {"(a+)+[bc]", "(a|aa)+[bc]", "(a*)*[bc]", "(?:a)+?[bc]", "(?=(a+)+[bc])"}) {
     const auto regex = Regex::compile(pattern);
     ASSERT_TRUE(regex.ok()) << regex.error().message();
     const std::string text(1'000'000, 'a');
