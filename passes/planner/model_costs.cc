@@ -266,6 +266,7 @@ class Accounting {
       const Node& node = graph_.nodes[n];
       if (definitionOf(node).has(kGlobal)) continue;
       for (ValueId id : node.results) {
+        if (node.op == Op::kKvAppend) continue;  // the cache itself
         (held_[static_cast<size_t>(id)].kind == Kind::kSplit ? split : whole) += static_cast<double>(sizeBytes(graph_.value(id).type, largest_));
         dies[static_cast<size_t>(std::max(static_cast<int>(n), last_use[static_cast<size_t>(id)]))].push_back(id);
       }

@@ -39,10 +39,10 @@ Result<Strategy> parseStrategy(std::string_view text) {
   Strategy strategy{K::kGrid};
   std::string_view rest = text;
   std::optional<int> tp, pp;
-  if (takeWord(rest, "tp")) tp = takeCount(rest);
-  const bool is_tp_good = tp || !text.starts_with("tp");
-  if (is_tp_good && takeWord(rest, "pp")) pp = takeCount(rest);
-  if (!rest.empty() || !is_tp_good || (!tp && !pp))
+  bool is_good = !text.empty();
+  if (takeWord(rest, "tp")) is_good = (tp = takeCount(rest)).has_value();
+  if (is_good && takeWord(rest, "pp")) is_good = (pp = takeCount(rest)).has_value();
+  if (!is_good || !rest.empty())
     return invalid("strategy must be auto, tp, pp, or like tp4, pp2 and tp2pp3 (counts from 1 to 1024), got \"", text.substr(0, 64), "\"");
   strategy.tp = tp.value_or(1);
   strategy.pp = pp.value_or(1);
