@@ -1,0 +1,63 @@
+// Where weights come from: rows of named tensors as f32, any rectangle of them, in any order, from any thread.
+// The caller says which shape it expects (from the ModelConfig); a source that knows better refuses.
+// A 1-D tensor [n] is one row of n columns. Experts are several 2-D tensors.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "frontend/config/dtype.h"
+#include "ir/base/result.h"
+
+namespace exo {
+
+/// A tensor as the model wants it: its checkpoint name and its shape, [columns] or [rows, columns].
+struct TensorRef {
+  std::string name;
+  std::vector<int64_t> shape;
+
+  int64_t rows() const { return shape.size() == 2 ? shape[0] : 1; }
+  int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
+};
+
+/// Half-open ranges of rows and columns.
+struct TensorSlice {
+  int64_t row_begin = 0, row_end = 0;
+  int64_t column_begin = 0, column_end = 0;
+
+  int64_t rows() const { return row_end - row_begin; }
+  int64_t columns() const { return column_end - column_begin; }
+  static TensorSlice all(const TensorRef& tensor) { return {0, tensor.rows(), 0, tensor.columns()}; }
+};
+
+struct TensorInfo {
+  DType dtype = DType::kF32;  // as stored
+  std::vector<int64_t> shape;
+};
+
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+
+  /// True if there is a tensor of this name, whatever its shape.
+  virtual bool contains(const std::string& name) const = 0;
+
+  /// Errors: kNotFound (with the nearest name), kMismatch (another shape than expected).
+  virtual Result<TensorInfo> find(const TensorRef& tensor) const = 0;
+
+  /// Fills `out` (row-major, slice.rows() × slice.columns()) touching only the bytes of the slice.
+  /// Errors: as find; kUnsupported when the stored dtype is not f32, bf16, f16 or f64.
+  virtual Status readRows(const TensorRef& tensor, const TensorSlice& slice, std::span<float> out) const = 0;
+
+  /// The whole tensor.
+  Status readAll(const TensorRef& tensor, std::span<float> out) const {
+    return readRows(tensor, TensorSlice::all(tensor), out);
+  }
+};
+
+/// EXO_CHECKs that the shape is 1-D or 2-D, the slice inside it and `out` as large as the slice: callers' duties.
+void checkSlice(const TensorRef& tensor, const TensorSlice& slice, std::span<float> out);
+
+}  // namespace exo

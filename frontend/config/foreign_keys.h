@@ -1,0 +1,11 @@
+// Keys of other architectures that change the result and that a reader of another family would silently miss.
+#pragma once
+
+#include "frontend/config/json_reader.h"
+
+namespace exo {
+
+/// Error naming the first such key whose value is not the harmless one, quantisation first.
+Status refuseForeignKeys(const JsonObject& json);
+
+}  // namespace exo

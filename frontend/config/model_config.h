@@ -1,0 +1,83 @@
+// What a decoder-only transformer is, whatever file said so: read from a Hugging Face config.json of the old style
+// (rope_theta + rope_scaling, torch_dtype) or the new one (rope_parameters, dtype); both give equal ModelConfigs.
+// Defaults of absent keys are those of transformers 5, per family. Sizes that decide the shape of weights have no
+// default: a file without them is refused, since a guess would only fail later, against the checkpoint.
+// Everything is checked: a ModelConfig in hand is sane (see kMaxX in common_config.h), and anything that would change
+// the maths and is not understood has been refused by name.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "frontend/config/dtype.h"
+#include "frontend/config/json_reader.h"
+#include "frontend/config/rope.h"
+#include "ir/base/result.h"
+
+namespace exo {
+
+enum class Activation { kSilu };
+
+/// Mixture of experts: softmax over all experts, the top_k largest are used.
+struct MoeConfig {
+  int64_t num_experts = 0;
+  int64_t top_k = 0;
+  bool norm_topk_prob = false;    // the chosen weights are divided by their sum
+  int64_t intermediate_size = 0;  // of one expert
+  std::vector<bool> is_sparse;    // per layer; false: an ordinary MLP of ModelConfig::intermediate_size
+  friend bool operator==(const MoeConfig&, const MoeConfig&) = default;
+};
+
+struct ModelConfig {
+  std::string family;  // model_type: "llama", "qwen2", "qwen3", "mistral", "qwen3_moe", "mixtral"
+  int64_t hidden_size = 0;
+  int64_t num_layers = 0;
+  int64_t num_heads = 0;
+  int64_t num_kv_heads = 0;  // divides num_heads
+  int64_t head_dim = 0;      // even; num_heads · head_dim need not be hidden_size
+  int64_t intermediate_size = 0;
+  int64_t vocab_size = 0;
+  int64_t max_position_embeddings = 0;  // tokens
+  double rms_norm_eps = 0.0;
+  Activation activation = Activation::kSilu;
+  bool tie_word_embeddings = false;  // the output projection is the embedding table
+  bool qkv_bias = false;
+  bool attention_output_bias = false;
+  bool mlp_bias = false;
+  bool qk_norm = false;  // RMS norm over each head of q and k, before rope
+  RopeConfig rope;
+  /// Per layer: absent = all earlier positions; w: key j is visible to query i iff i - w < j ≤ i.
+  std::vector<std::optional<int64_t>> sliding_window;
+  std::optional<MoeConfig> moe;
+  std::vector<int64_t> bos_token_ids;
+  std::vector<int64_t> eos_token_ids;
+  std::optional<DType> dtype;  // of the published weights, when the file says; the checkpoint itself decides
+  friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
+
+  bool isSparse(int64_t layer) const { return moe && moe->is_sparse[static_cast<size_t>(layer)]; }
+};
+
+/// `where` names the source in errors.  Errors: kInvalidInput (wrong), kUnsupported (right, but not known here).
+Result<ModelConfig> readModelConfig(const Json& json, const std::string& where);
+Result<ModelConfig> parseModelConfig(std::string_view text, const std::string& where);
+
+/// `path`: a config file, or a directory with a config.json.
+Result<ModelConfig> loadModelConfig(const std::filesystem::path& path);
+
+/// The families readModelConfig knows, in the order of the table.
+std::vector<std::string> knownFamilies();
+
+struct ParameterCount {
+  int64_t total = 0;
+  int64_t active = 0;     // used for one token: as total, but of the experts of a layer only top_k
+  int64_t embedding = 0;  // in both: embedding table, and output projection unless tied
+};
+
+/// Number of weights, biases and norms included; a tied table counts once.
+ParameterCount countParameters(const ModelConfig& config);
+
+}  // namespace exo

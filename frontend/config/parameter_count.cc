@@ -1,0 +1,62 @@
+// H hidden, I intermediate, V vocabulary, Q = heads · head_dim, K = kv heads · head_dim.
+// Counted in f64: exact up to 2^53, and without overflow before kMaxParameters is checked.
+#include "frontend/config/common_config.h"
+
+namespace exo {
+namespace {
+
+double countAttention(const ModelConfig& c) {
+  const double hidden = static_cast<double>(c.hidden_size), head_dim = static_cast<double>(c.head_dim);
+  const double q = static_cast<double>(c.num_heads) * head_dim, kv = static_cast<double>(c.num_kv_heads) * head_dim;
+  double count = hidden * (q + 2.0 * kv) + q * hidden;
+  if (c.qkv_bias) count += q + 2.0 * kv;
+  if (c.attention_output_bias) count += hidden;
+  if (c.qk_norm) count += 2.0 * head_dim;
+  return count;
+}
+
+double countMlp(const ModelConfig& c, int64_t intermediate_size) {
+  const double hidden = static_cast<double>(c.hidden_size), inner = static_cast<double>(intermediate_size);
+  return 3.0 * hidden * inner + (c.mlp_bias ? 2.0 * inner + hidden : 0.0);
+}
+
+struct Counts {
+  double total = 0.0, active = 0.0, embedding = 0.0;
+};
+
+Counts count(const ModelConfig& c) {
+  const double hidden = static_cast<double>(c.hidden_size);
+  Counts counts;
+  counts.embedding = static_cast<double>(c.vocab_size) * hidden * (c.tie_word_embeddings ? 1.0 : 2.0);
+  counts.total = counts.active = counts.embedding + hidden;
+  for (int64_t layer = 0; layer < c.num_layers; ++layer) {
+    double dense = countAttention(c) + 2.0 * hidden, total = 0.0, active = 0.0;
+    if (c.isSparse(layer)) {
+      const double expert = countMlp(c, c.moe->intermediate_size);
+      total = expert * static_cast<double>(c.moe->num_experts);
+      active = expert * static_cast<double>(c.moe->top_k);
+      dense += hidden * static_cast<double>(c.moe->num_experts);
+    } else {
+      dense += countMlp(c, c.intermediate_size);
+    }
+    counts.total += dense + total;
+    counts.active += dense + active;
+  }
+  return counts;
+}
+
+}  // namespace
+
+Status checkParameterCount(const JsonObject& json, const ModelConfig& config) {
+  const double total = count(config).total;
+  if (total > static_cast<double>(kMaxParameters))
+    return invalid(json.where(), ": expected sizes of at most ", kMaxParameters, " parameters together, got ", total);
+  return {};
+}
+
+ParameterCount countParameters(const ModelConfig& config) {
+  const Counts counts = count(config);
+  return {static_cast<int64_t>(counts.total), static_cast<int64_t>(counts.active), static_cast<int64_t>(counts.embedding)};
+}
+
+}  // namespace exo
