@@ -1,0 +1,83 @@
+// The cards against the parameter counts their makers publish.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "frontend/config/model_cards.h"
+#include "frontend/config/model_config.h"
+
+namespace exo {
+namespace {
+
+struct Published {
+  const char* card;
+  int64_t total;
+  double active_billions;  // as in the model's name or its announcement; 0: dense
+};
+
+class Card : public testing::TestWithParam<Published> {};
+
+TEST_P(Card, HasThePublishedNumberOfParameters) {
+  const auto path = findModel(GetParam().card);
+  ASSERT_TRUE(path.ok()) << path.error();
+  const auto config = loadModelConfig(*path);
+  ASSERT_TRUE(config.ok()) << config.error();
+  const ParameterCount count = countParameters(*config);
+  EXPECT_EQ(count.total, GetParam().total);
+  if (GetParam().active_billions == 0)
+    EXPECT_EQ(count.active, count.total);
+  else
+    EXPECT_NEAR(static_cast<double>(count.active) * 1e-9, GetParam().active_billions, 0.2);
+}
+
+// qwen3-0.6b: without the copy of the tied table that the published file also contains (751,632,384 with it).
+INSTANTIATE_TEST_SUITE_P(All, Card,
+                         testing::Values(Published{"llama-3.2-1b", 1'235'814'400, 0}, Published{"llama-3.1-8b", 8'030'261'248, 0},
+                                         Published{"llama-3.1-70b", 70'553'706'496, 0},
+                                         Published{"llama-3.1-405b", 405'853'388'800, 0},
+                                         Published{"qwen3-0.6b", 596'049'920, 0},
+                                         Published{"qwen3-30b-a3b", 30'532'122'624, 3.3},
+                                         Published{"qwen3-235b-a22b", 235'093'634'560, 22.0},
+                                         Published{"mixtral-8x7b", 46'702'792'704, 12.9}),
+                         [](const auto& info) {
+                           std::string name = info.param.card;
+                           for (char& c : name)
+                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+                           return name;
+                         });
+
+TEST(Cards, AllCardsOfTheFolderParse) {
+  const auto cards = modelCards();
+  EXPECT_GE(cards.size(), 8u);
+  for (const std::string& card : cards) {
+    const auto config = loadModelConfig(*findModel(card));
+    EXPECT_TRUE(config.ok()) << config.error();
+  }
+}
+
+TEST(FindModel, TakesFoldersFilesAndNames) {
+  const std::string folder = std::string(EXO_TEST_DATA) + "/golden/llama";
+  EXPECT_EQ(*findModel(folder), folder);
+  EXPECT_EQ(*findModel(folder + "/config.json"), folder + "/config.json");
+  EXPECT_EQ(findModel("Llama-3.2-1B")->filename(), "llama-3.2-1b.json");
+}
+
+TEST(FindModel, SuggestsTheNearestCard) {
+  const auto found = findModel("lama-3.1-8b");
+  ASSERT_FALSE(found.ok());
+  EXPECT_EQ(found.error().code(), ErrorCode::kNotFound);
+  EXPECT_NE(found.error().message().find("did you mean \"llama-3.1-8b\"?"), std::string::npos) << found.error();
+  EXPECT_FALSE(findModel("").ok());
+  EXPECT_FALSE(findModel(EXO_TEST_DATA).ok()) << "a folder without config.json";
+}
+
+TEST(FindModel, LooksWhereTheEnvironmentSays) {
+  ::setenv("EXO_MODELS", "/nowhere", 1);
+  EXPECT_TRUE(modelCards().empty());
+  EXPECT_FALSE(findModel("llama-3.1-8b").ok());
+  ::unsetenv("EXO_MODELS");
+  EXPECT_TRUE(findModel("llama-3.1-8b").ok());
+}
+
+}  // namespace
+}  // namespace exo
