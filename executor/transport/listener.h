@@ -20,7 +20,7 @@ struct Endpoint {
   std::string unix_name;  // abstract socket, without the leading zero byte
 
   std::string text() const;
-  /// kInvalidInput for a text that print() did not make.
+  /// kInvalidInput for a text that text() did not make.
   static Result<Endpoint> parse(std::string_view text);
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
 };

@@ -1,0 +1,39 @@
+// Links between ranks that are threads of one process, for tests: messages can be delayed, and ranks can die.
+// Threads: each rank's mesh by one thread; setDelay() and kill() from any.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "executor/transport/mesh.h"
+#include "executor/transport/transport.h"
+
+namespace exo::transport {
+
+class SimulatedNetwork {
+ public:
+  explicit SimulatedNetwork(int world, RingShape ring = {});
+  ~SimulatedNetwork();
+
+  /// The mesh of one rank, linked with all others; once per rank. The network outlives it. Names are "node0", "node1", ...
+  std::unique_ptr<Mesh> mesh(int rank, const std::atomic<bool>* cancel = nullptr);
+
+  /// Messages committed from now on arrive that much later.
+  void setDelay(int from, int to, std::chrono::microseconds delay);
+  /// From now on nothing the rank does is seen; its peers find its links closed, and its own calls fail.
+  void kill(int rank);
+
+ private:
+  friend class SimulatedConnection;
+  struct Channel;
+  Channel& channel(int from, int to) { return *channels_[from * world_ + to]; }
+
+  int world_;
+  RingShape ring_;
+  std::vector<std::unique_ptr<Channel>> channels_;
+  std::unique_ptr<std::atomic<bool>[]> dead_;
+};
+
+}  // namespace exo::transport

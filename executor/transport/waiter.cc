@@ -1,0 +1,72 @@
+#include "executor/transport/waiter.h"
+
+#include <sched.h>
+
+#include <thread>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace exo::transport {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kSpin = 50us;         // a few one-way times of a fast link
+constexpr auto kYieldUntil = 50ms;   // skew between ranks inside a step is far below this
+constexpr auto kNap = 200us;
+constexpr auto kCheckEvery = 200us;  // so that a lost peer is noticed at once and costs nothing while all goes well
+
+inline void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb" ::: "memory");
+#endif
+}
+
+/// Spinning on the only processor would keep the awaited peer from running.
+bool oneProcessor() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) == 1;
+}
+
+}  // namespace
+
+Waiter::Waiter(std::chrono::milliseconds timeout, const std::atomic<bool>* cancel) : cancel_(cancel) {
+  static const bool one_processor = oneProcessor();
+  spin_ = one_processor ? Clock::duration::zero() : Clock::duration(kSpin);
+  const Clock::time_point now = Clock::now();
+  // Beyond a year the sum could overflow; nobody waits that long.
+  deadline_ = now + std::min<std::chrono::milliseconds>(timeout, 24h * 365);
+}
+
+void Waiter::restart() { idle_ = false; }
+
+Waiter::Verdict Waiter::pause() {
+  const Clock::time_point now = Clock::now();
+  if (!idle_) {
+    idle_ = true;
+    idle_since_ = now;
+    next_check_ = now + kCheckEvery;
+  }
+  if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed)) return Verdict::kCancelled;
+  if (now >= deadline_) return Verdict::kTimeout;
+  const Clock::duration idle = now - idle_since_;
+  if (idle < spin_) {
+    for (int i = 0; i < 4; ++i) relax();
+    return Verdict::kGoOn;
+  }
+  if (idle < kYieldUntil) {
+    sched_yield();
+  } else {
+    std::this_thread::sleep_for(kNap);
+  }
+  if (now < next_check_) return Verdict::kGoOn;
+  next_check_ = now + kCheckEvery;
+  return Verdict::kCheckPeers;
+}
+
+}  // namespace exo::transport
