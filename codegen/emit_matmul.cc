@@ -12,7 +12,11 @@ namespace {
 using program::Kernel;
 
 constexpr int kScratchRows = 24;       // from so many rows on, unpacking q4 first pays
-constexpr int kPrefetchBytes = 2048;   // ahead in each panel in decode
+// How far ahead of a panel's loads to prefetch, in bytes. Decode of quantised panels is one stream and wants to be about a
+// DRAM latency ahead; plain panels run as several streams. Tiles of several rows: plain ones gained nothing.
+constexpr int kStreamPrefetch = 4096;
+constexpr int kPlainPrefetch = 2048;
+constexpr int kTilePrefetch = 1024;
 constexpr const char* kSignature = "ppppiiiiipi";
 constexpr int kNumArguments = 11;
 
@@ -107,20 +111,24 @@ void Panels::storeTile(const Vals& acc, const Rows& rows, const Vals& indices) {
   when(indices.back() * kPanelRows + kPanelRows <= n(), whole, partial);
 }
 
-/// One row: many panels at once, each a stream of its own.
+/// One row. Quantised: panel after panel, so that memory is read in one sequence (on Zen 5 97 % of the read roof, against 70 %
+/// with four panels side by side; on Cascade Lake no difference); blocks are independent sums, which overlap by themselves.
+/// Plain: one sum per lane over all of K, so several panels side by side hide the latency of its additions.
 void Panels::decode() {
-  each(firstPanel(), lastPanel(), target.gemv_panels, [&](Val panel) {
-    const Vals indices = panelIndices(panel, target.gemv_panels);
+  const int width = isQuantised(kernel_) ? 1 : target.gemv_panels;
+  each(firstPanel(), lastPanel(), width, [&](Val panel) {
+    const Vals indices = panelIndices(panel, width);
     const Rows row = rowPointers(i(0), 1);
-    const Tile tile{kernel_.weight(), WeightSource::kPacked, kPrefetchBytes};
-    storeTile(emitTile(*this, tile, row.in, panelPointers(indices), target.gemv_panels, k()), row, indices);
+    const Tile tile{kernel_.weight(), WeightSource::kPacked, isQuantised(kernel_) ? kStreamPrefetch : kPlainPrefetch};
+    storeTile(emitTile(*this, tile, row.in, panelPointers(indices), width, k()), row, indices);
   });
 }
 
 void Panels::rowTiles(WeightSource source, const Vals& indices, const Vals& pointers) {
   each(i(0), rows(), shape().rows, [&](Val first) {
     const Rows tile_rows = rowPointers(first, shape().rows);
-    const Tile tile{kernel_.weight(), source, 0};
+    const bool stream = source == WeightSource::kPacked && isQuantised(kernel_);
+    const Tile tile{kernel_.weight(), source, stream ? kTilePrefetch : 0};
     storeTile(emitTile(*this, tile, tile_rows.in, pointers, shape().panels, k()), tile_rows, indices);
   });
 }

@@ -35,7 +35,7 @@ struct Target {
   bool has_masks = false;      // AVX-512 predicates
   TileShape integer_tile{};    // q8, q4: i32 and f32 accumulators
   TileShape float_tile{};      // f32, bf16, f16
-  int gemv_panels = 1;         // panels in flight in decode
+  int gemv_panels = 1;         // panels side by side in decode with plain weights
   int accumulators = 2;        // 16-lane accumulators that attention may hold
 
   /// Describes `isa` (kAuto: the best) on this host. Error kUnsupported if the host lacks it.
