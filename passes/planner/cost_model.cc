@@ -40,6 +40,7 @@ CostModel::CostModel(ModelCosts model, Rates rates, double reserve_bytes)
     : model_(std::move(model)), rates_(std::move(rates)), reserve_bytes_(reserve_bytes) {
   split_weights_ = runningSum(model_.units, [](const UnitCosts& unit) { return unit.split_weight_bytes; });
   whole_weights_ = runningSum(model_.units, [](const UnitCosts& unit) { return unit.whole_weight_bytes; });
+  head_weights_ = runningSum(model_.units, [](const UnitCosts& unit) { return unit.head_weight_bytes; });
   kv_ = runningSum(model_.units, [](const UnitCosts& unit) { return unit.kv_bytes; });
   std::map<std::tuple<double, double, double>, NodeTimes> known;  // equal nodes are common
   for (size_t i = 0; i < rates_.nodes.size(); ++i) {
@@ -92,44 +93,56 @@ double CostModel::collectiveSeconds(const Group& group, double payload) const {
 }
 
 double CostModel::transferSeconds(const Group& from, const Group& to, double payload) const {
-  double latency = 0, seconds = 0;
-  for (int node : to.nodes) {
-    const LinkRates& link = rates_.link(from.nodes.front(), node);
-    latency = std::max(latency, link.latency_s);
-    seconds += payload / link.bytes_per_s;
+  double slowest = 0;
+  for (size_t i = 0; i < from.nodes.size(); ++i) {
+    double latency = 0, seconds = 0;
+    for (size_t j = i; j < to.nodes.size(); j += from.nodes.size()) {
+      const LinkRates& link = rates_.link(from.nodes[i], to.nodes[j]);
+      latency = std::max(latency, link.latency_s);
+      seconds += payload / link.bytes_per_s;
+    }
+    slowest = std::max(slowest, latency + seconds);
   }
-  return latency + seconds;
+  return slowest;
 }
 
-double CostModel::kvFraction(double share) const {
+double CostModel::headFraction(const Group& group, double heads_kept) const {
   const double heads = static_cast<double>(model_.kv_heads);
-  return std::min(1.0, std::ceil(share * heads - 1e-9) / heads);
+  const bool straddles = static_cast<double>(group.nodes.size()) > heads && heads_kept > 0;
+  return std::min(1.0, (heads_kept + (straddles ? 1 : 0)) / heads);
+}
+
+/// Weights that come in whole KV heads. With more ranks than KV heads most of them are split finer, in proportion.
+double CostModel::headBytes(const Group& group, int begin, int end) const {
+  return static_cast<int64_t>(group.nodes.size()) > model_.kv_heads ? 0 : between(head_weights_, begin, end);
 }
 
 MemoryUse CostModel::memory(const Group& group, int begin, int end, double share) const {
   const double n = static_cast<double>(group.nodes.size()), slots = n > 1 ? n : 0;
   const bool has_transfer = begin > 0 || end < numUnits();
+  const double by_head = headBytes(group, begin, end);
+  const double of_heads = headFraction(group, std::ceil(share * static_cast<double>(model_.kv_heads) - 1e-9));
   MemoryUse use;
-  use.weights = between(whole_weights_, begin, end) - countedTwice(model_, begin, end, false) +
-                share * (between(split_weights_, begin, end) - countedTwice(model_, begin, end, true));
-  use.kv = kvFraction(share) * between(kv_, begin, end);
+  use.weights = between(whole_weights_, begin, end) - countedTwice(model_, begin, end, false) + of_heads * by_head +
+                share * (between(split_weights_, begin, end) - by_head - countedTwice(model_, begin, end, true));
+  use.kv = of_heads * between(kv_, begin, end);
   use.activations = model_.whole_activation_bytes + share * model_.split_activation_bytes;
   use.communication = 2 * (slots + (has_transfer ? 1 : 0)) * model_.largest_payload_bytes;
   return use;
 }
 
-// Everything but the KV cache grows in proportion to the share, the cache in steps of a head: for each number of heads,
-// from the most, the largest share that keeps no more than these and fits.
+// The KV cache and attention's weights grow in steps of a head, the rest in proportion to the share: for each number of
+// heads, from the most, the largest share that keeps no more than these and fits.
 double CostModel::largestShare(const Group& group, int begin, int end, int node) const {
   const double usable = usableBytes(node);
   if (memory(group, begin, end, 1).total() <= usable) return 1;
   if (group.nodes.size() == 1) return 0;
-  const MemoryUse none = memory(group, begin, end, 0), all = memory(group, begin, end, 1);
-  const double per_share = all.weights - none.weights + all.activations - none.activations;
+  const double none = memory(group, begin, end, 0).total(), all = memory(group, begin, end, 1).total();
+  const double by_head = headBytes(group, begin, end) + between(kv_, begin, end), in_proportion = all - none - by_head;
   const double heads = static_cast<double>(model_.kv_heads);
   for (double kept = heads; kept >= 1; --kept) {
-    const double room = usable - none.total() - all.kv * kept / heads;
-    const double share = per_share > 0 ? std::min(kept / heads, room / per_share) : (room >= 0 ? kept / heads : -1);
+    const double room = usable - none - by_head * headFraction(group, kept);
+    const double share = in_proportion > 0 ? std::min(kept / heads, room / in_proportion) : (room >= 0 ? kept / heads : -1);
     if (share > (kept - 1) / heads) return share * (1 - 1e-12);
   }
   return 0;

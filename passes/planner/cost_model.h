@@ -9,12 +9,14 @@
 //   min(a + (n-1) b / B,               one-shot: every rank writes its payload to the n-1 others
 //       2a + 2 (n-1)/n b / B)          reduce-scatter, then all-gather
 // Time of a step:             sum over stages + transfers + step descriptor + returned tokens.
-//   Transfer between stages:  a + n_next b / B, the first rank sends to every rank of the next stage.
-//   Step descriptor: rank 0 to all, one latency; tokens back from the last stage to rank 0, one latency.
+//   Transfer between stages:  a + ceil(n_next / n) b / B: rank j of the next stage takes from rank j mod n of this one.
+//   Step descriptor: rank 0 to all, one latency; a transfer brings the outputs from the last stage back to the first.
 // Time to first token:        one chunk through all stages + (chunks - 1) * the slowest stage.
 // Memory of a rank:           whole weights + share * split weights + KV of its heads + activations + communication
 //   buffers (two slots per rank of the group for the largest payload, two for what a transfer brings).
-//   KV heads are not divided: a rank keeps ceil(share * heads) of them.
+//   KV heads are not divided: a rank keeps ceil(share * heads) of them, with the attention weights that go with them.
+//   With more ranks than KV heads, query heads are divided instead and a rank's may begin in one KV head and end in the
+//   next: one KV head more is counted.
 // A decode step at the asked context is the slowest decode step there is: shorter conversations run faster.
 #pragma once
 
@@ -66,6 +68,7 @@ class CostModel {
   /// One rank's memory for its share of units [begin, end).
   MemoryUse memory(const Group& group, int begin, int end, double share) const;
   double collectiveSeconds(const Group& group, double payload) const;
+  /// The busiest sender's time.
   double transferSeconds(const Group& from, const Group& to, double payload) const;
 
  private:
@@ -73,14 +76,15 @@ class CostModel {
   struct NodeTimes { std::vector<Seconds> decode, prefill; };  // of units [0, u)
 
   double largestShare(const Group& group, int begin, int end, int node) const;
-  double kvFraction(double share) const;
+  double headFraction(const Group& group, double heads_kept) const;
+  double headBytes(const Group& group, int begin, int end) const;
   std::vector<Seconds> prefix(int node, Phase phase) const;
 
   ModelCosts model_;
   Rates rates_;
   double reserve_bytes_;
   std::vector<NodeTimes> times_;
-  std::vector<double> split_weights_, whole_weights_, kv_;  // of units [0, u)
+  std::vector<double> split_weights_, whole_weights_, head_weights_, kv_;  // of units [0, u)
 };
 
 }  // namespace exo

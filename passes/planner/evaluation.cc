@@ -11,18 +11,19 @@ std::vector<Group> groupsOf(const CostModel& model, const Arrangement& arrangeme
   return groups;
 }
 
-/// Rank 0 tells all others what to do, and hears the tokens of the last stage.
-double controlSeconds(const CostModel& model, const Arrangement& arrangement) {
+/// Rank 0 tells all others what to do, and its stage hears the outputs of the last one.
+double controlSeconds(const CostModel& model, const Evaluation& e) {
+  const Arrangement& arrangement = e.arrangement;
   const int first = arrangement.front().front();
   double tell = 0;
   for (const auto& group : arrangement)
     for (int node : group)
       if (node != first) tell = std::max(tell, model.rates().link(first, node).latency_s);
-  return tell + (arrangement.size() > 1 ? model.rates().link(arrangement.back().front(), first).latency_s : 0);
+  return tell + (arrangement.size() > 1 ? model.transferSeconds(e.groups.back(), e.groups.front(), model.model().returned_bytes) : 0);
 }
 
 void timeDecode(const CostModel& model, Evaluation& e) {
-  e.communication_s = controlSeconds(model, e.arrangement);
+  e.communication_s = controlSeconds(model, e);
   double busy = 0;
   for (size_t s = 0; s < e.stages.size(); ++s) {
     e.communication_s += e.stages[s].decode_comm_s;
@@ -35,7 +36,7 @@ void timeDecode(const CostModel& model, Evaluation& e) {
 }
 
 void timePrefill(const CostModel& model, Evaluation& e) {
-  double through = controlSeconds(model, e.arrangement), slowest = 0;
+  double through = controlSeconds(model, e), slowest = 0;
   for (size_t s = 0; s < e.stages.size(); ++s) {
     double seconds = model.prefillSeconds(e.groups[s], e.cuts[s], e.cuts[s + 1], e.stages[s].shares);
     if (s + 1 < e.stages.size()) {
@@ -59,10 +60,13 @@ void countMessages(const CostModel& model, const Evaluation& e, size_t stage, si
       out.sent_bytes += is_one_shot ? (n - 1) * payload : 2 * (n - 1) / n * payload;
     }
   }
-  if (index > 0 || stage + 1 == e.stages.size()) return;
-  const double receivers = static_cast<double>(e.groups[stage + 1].nodes.size());
-  out.sent_messages += receivers;
-  out.sent_bytes += receivers * model.model().units[static_cast<size_t>(e.cuts[stage + 1] - 1)].decode.handed_on_bytes;
+  if (e.groups.size() == 1) return;
+  const bool is_last = stage + 1 == e.stages.size();
+  const UnitCosts& last = model.model().units[static_cast<size_t>(e.cuts[stage + 1] - 1)];
+  const size_t receivers = e.groups[is_last ? 0 : stage + 1].nodes.size();
+  const double own = index < receivers ? static_cast<double>((receivers - 1 - index) / group.nodes.size() + 1) : 0;
+  out.sent_messages += own * (is_last ? model.model().returned_values : last.handed_on_values);
+  out.sent_bytes += own * (is_last ? model.model().returned_bytes : last.decode.handed_on_bytes);
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ class Accounting {
   Result<ModelCosts> run() {
     findUnits();
     findConsumers();
+    findHeadWeights();
     for (const Node& node : graph_.nodes) account(node);
     for (ValueId id : graph_.outputs) makeWhole(id, static_cast<int>(costs_.units.size()) - 1);
     attributeWeights();
@@ -69,6 +70,24 @@ class Accounting {
     consumers_.resize(graph_.values.size());
     for (const Node& node : graph_.nodes)
       for (ValueId id : node.operands) consumers_[static_cast<size_t>(id)].push_back(&node);
+  }
+
+  // The projections in front of attention and the cache, through what works on each head by itself, and the one behind.
+  void findHeadWeights() {
+    for (const Node& node : graph_.nodes) {
+      if (node.op != Op::kAttention && node.op != Op::kKvAppend) continue;
+      for (ValueId id : node.operands) {
+        const Node* maker = producerOf(id);
+        while (maker && definitionOf(*maker).has(kElementwise) && !maker->operands.empty()) markWeights(*maker), maker = producerOf(maker->operands[0]);
+        if (maker && maker->op == Op::kMatMul) markWeights(*maker);
+      }
+      if (node.op != Op::kAttention) continue;
+      for (const Node* reader : consumers_[static_cast<size_t>(node.results[0])]) markWeights(*reader);
+    }
+  }
+  void markWeights(const Node& node) {
+    for (ValueId id : node.operands)
+      if (graph_.isGlobal(id)) head_weights_.insert(id);
   }
 
   /// True if something that reads the value needs every column of it, so that splitting it would only cost a gather.
@@ -223,6 +242,7 @@ class Accounting {
       const double bytes = storedBytes(type);
       bytes_of[storedAs(type)] += bytes;
       for (int u : reading.units) (reading.is_split ? unit(u).split_weight_bytes : unit(u).whole_weight_bytes) += bytes;
+      if (reading.is_split && head_weights_.contains(id)) unit(*reading.units.begin()).head_weight_bytes += bytes;
       if (reading.units.size() > 1) costs_.shared.push_back({{reading.units.begin(), reading.units.end()}, reading.is_split, bytes});
     }
     costs_.kv_heads = std::max<int64_t>(1, costs_.kv_heads);
@@ -239,12 +259,15 @@ class Accounting {
   }
 
   void attributeHandedOn() {
+    for (ValueId id : graph_.outputs) costs_.returned_bytes += static_cast<double>(sizeBytes(graph_.value(id).type, decode_));
+    costs_.returned_values = static_cast<int>(graph_.outputs.size());
     for (const Node& node : graph_.nodes) {
       if (definitionOf(node).has(kSource)) continue;
       for (ValueId id : node.results) {
         const Type& type = graph_.value(id).type;
         const int last = lastUnit(id);
         for (int u = unitOf(node); u < last; ++u) {
+          ++unit(u).handed_on_values;
           unit(u).decode.handed_on_bytes += static_cast<double>(sizeBytes(type, decode_));
           unit(u).prefill.handed_on_bytes += static_cast<double>(sizeBytes(type, prefill_));
         }
@@ -284,6 +307,7 @@ class Accounting {
   mutable std::vector<char> must_be_whole_;  // memo of mustBeWhole
   std::vector<int> unit_of_block_;
   std::map<ValueId, Reading> readings_;
+  std::set<ValueId> head_weights_;
   StepSize decode_, prefill_, largest_;
   ModelCosts costs_;
 };

@@ -34,6 +34,8 @@ struct UnitCosts {
   int first_block = 0, end_block = 0;
   StepWork decode, prefill;
   double split_weight_bytes = 0, whole_weight_bytes = 0;
+  double head_weight_bytes = 0;       // part of split_weight_bytes that is split by KV head: projections around attention
+  int handed_on_values = 0;
   double kv_bytes = 0;                // all heads, at the asked context, all sequences of the batch
 };
 
@@ -50,6 +52,8 @@ struct ModelCosts {
   int64_t kv_heads = 1;               // the fewest of any layer: ranks hold whole KV heads
   double split_activation_bytes = 0, whole_activation_bytes = 0;  // most alive at once in any unit, largest step
   double largest_payload_bytes = 0;   // of a collective or transfer, in the largest step
+  double returned_bytes = 0;          // the graph's outputs in a decode step: the last stage returns them to the first
+  int returned_values = 0;
   double prefill_chunks = 1;          // steps of the prompt whose time to first token is predicted
   double prompt_tokens = 0;
   double batch = 1;

@@ -119,11 +119,9 @@ class Shortage {
     if (const int64_t context = largestContext(); context > 0) out.push_back("a context of " + std::to_string(context) + " tokens instead of " + std::to_string(inputs_.request.max_context));
     if (const auto encoding = largestEncoding()) out.push_back(std::string(name(*encoding)) + " weights instead of " + std::string(name(model_.model().weights)));
     if (!lacking) return out;
-    if (const auto more = moreMemory({lacking->node})) {
-      out.push_back(bytesText(*more) + " more memory on \"" + nodeName(lacking->node) + "\"");
-    } else if (const auto each = moreMemory(mostNodes())) {
-      out.push_back(bytesText(*each) + " more memory on every node");
-    }
+    const std::vector<int> all = mostNodes();
+    if (const auto more = moreMemory({lacking->node})) out.push_back(bytesText(*more) + " more memory on \"" + nodeName(lacking->node) + "\"");
+    if (const auto each = all.size() > 1 ? moreMemory(all) : std::nullopt) out.push_back(bytesText(*each) + " more memory on every node");
     return out;
   }
 

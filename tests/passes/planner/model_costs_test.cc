@@ -124,9 +124,15 @@ TEST(CostModel, MemoryOfARank) {
   const CostModel model(costsOf({}, {.max_context = 100, .max_step_tokens = 16}), *rates, 0);
   const Group two = model.group({0, 1});
   const MemoryUse use = model.memory(two, 0, 2, 0.25);
-  EXPECT_DOUBLE_EQ(use.weights, 0.25 * 2 * (kLayer + kTable) + 1280);
+  // Attention's 49152 B per layer go by KV head as the cache does.
+  EXPECT_DOUBLE_EQ(use.weights, 0.5 * 2 * 49152 + 0.25 * 2 * (kLayer - 49152 + kTable) + 1280);
   EXPECT_DOUBLE_EQ(use.kv, 0.5 * 2 * 12800) << "one of two heads, though the share is a quarter";
   EXPECT_DOUBLE_EQ(use.communication, 2 * 2 * 16 * 256);
+  // Three ranks, two KV heads: the middle third of the query heads reads both.
+  auto three = resolveRates(machines({1, 1, 1}, {10, 10, 10}));
+  ASSERT_TRUE(three.ok());
+  const CostModel more(costsOf({}, {.max_context = 100, .max_step_tokens = 16}), *three, 0);
+  EXPECT_DOUBLE_EQ(more.memory(more.group({0, 1, 2}), 0, 2, 1.0 / 3).kv, 2 * 12800);
 }
 
 }  // namespace
