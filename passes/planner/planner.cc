@@ -202,7 +202,7 @@ class Planning {
 
 }  // namespace
 
-Result<PlannerResult> plan(const Graph& global, const Topology& topology, const PlanRequest& request) {
+Result<PlannerResult> makePlan(const Graph& global, const Topology& topology, const PlanRequest& request) {
   if (topology.nodes.empty()) return invalid("planner: the topology has no nodes");
   if (!std::isfinite(request.memory_reserve_gib) || request.memory_reserve_gib < 0)
     return invalid("planner: memory reserve must not be negative, got ", request.memory_reserve_gib, " GiB");

@@ -73,7 +73,7 @@ struct PlannerResult {
 
 /// Needs: a global graph before choose_parallelism. Errors: kInvalidInput (request, topology, or a strategy that the
 /// nodes or layers are too few for), kDoesNotFit (by how much, where, and what would fit).
-Result<PlannerResult> plan(const Graph& global, const Topology& topology, const PlanRequest& request);
+Result<PlannerResult> makePlan(const Graph& global, const Topology& topology, const PlanRequest& request);
 
 /// "1.50 GiB", "340 MiB", "12 B".
 std::string bytesText(double bytes);

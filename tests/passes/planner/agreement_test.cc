@@ -34,7 +34,7 @@ class Agreement : public testing::TestWithParam<Case> {};
 TEST_P(Agreement, PredictedIsWhatThePassesMake) {
   const Graph graph = decoder(GetParam().shape);
   const size_t nodes = GetParam().read_gb_per_s.size();
-  auto result = plan(graph, machines(std::vector<double>(nodes), GetParam().read_gb_per_s), {.strategy = *parseStrategy(GetParam().strategy), .max_context = 256, .max_step_tokens = 64});
+  auto result = makePlan(graph, machines(std::vector<double>(nodes), GetParam().read_gb_per_s), {.strategy = *parseStrategy(GetParam().strategy), .max_context = 256, .max_step_tokens = 64});
   ASSERT_TRUE(result.ok()) << result.error();
   double weights = 0;
   for (const RankFigures& rank : rankFigures(*result, partitioned(graph, *result), {})) {

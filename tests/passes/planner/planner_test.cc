@@ -20,14 +20,14 @@ PlanRequest request(const char* strategy, int64_t context = 1024) {
 }
 
 PlannerResult planned(const Graph& graph, const Topology& topology, const PlanRequest& request) {
-  auto result = plan(graph, topology, request);
+  auto result = makePlan(graph, topology, request);
   EXPECT_TRUE(result.ok()) << result.error();
   if (!result.ok()) std::abort();
   return std::move(result).value();
 }
 
 std::string refusal(const Graph& graph, const Topology& topology, const PlanRequest& request, ErrorCode code) {
-  auto result = plan(graph, topology, request);
+  auto result = makePlan(graph, topology, request);
   if (result.ok()) return "(planned: " + result->name + ")";
   EXPECT_EQ(result.error().code(), code) << result.error();
   return result.error().message();
@@ -192,14 +192,14 @@ TEST(Planner, DoesNotFitSaysWhatWould) {
   EXPECT_CONTAINS(message, "w8 weights instead of f32") << "bf16 needs 416 + 768 MiB and is still too large";
   EXPECT_CONTAINS(message, "more memory on \"n0\"");
   // And what it says is true.
-  EXPECT_TRUE(plan(graph, machines({1}, {40}), request("auto", 3840)).ok());
-  EXPECT_FALSE(plan(graph, machines({1}, {40}), request("auto", 4096)).ok());
+  EXPECT_TRUE(makePlan(graph, machines({1}, {40}), request("auto", 3840)).ok());
+  EXPECT_FALSE(makePlan(graph, machines({1}, {40}), request("auto", 4096)).ok());
 }
 
 TEST(Planner, ReserveIsKept) {
   const Graph graph = decoder(kMedium);
   PlanRequest reserve = request("auto", 16);
-  EXPECT_TRUE(plan(graph, machines({1}, {40}), reserve).ok());
+  EXPECT_TRUE(makePlan(graph, machines({1}, {40}), reserve).ok());
   reserve.memory_reserve_gib = 0.5;
   EXPECT_CONTAINS(refusal(graph, machines({1}, {40}), reserve, ErrorCode::kDoesNotFit), "(512 MiB of each kept free)");
 }
@@ -267,7 +267,7 @@ TEST(Planner, RandomTopologies) {
         if (random() % 2) topology.links.push_back({"n" + std::to_string(a), "n" + std::to_string(b), static_cast<TopologyLink::Transport>(random() % 3), uniform(1, 500), uniform(0.1, 100)});
     for (const char* strategy : {"auto", "tp", "pp"}) {
       const Graph& model = round % 2 ? graph : moe;
-      const auto result = plan(model, topology, request(strategy, 1 + static_cast<int64_t>(random() % 4096)));
+      const auto result = makePlan(model, topology, request(strategy, 1 + static_cast<int64_t>(random() % 4096)));
       if (!result.ok()) {
         EXPECT_EQ(result.error().code(), ErrorCode::kDoesNotFit) << result.error();
         ++refused;

@@ -10,7 +10,7 @@ namespace exo {
 namespace {
 
 PlannerResult twoNodes() {
-  auto result = plan(decoder({}), machines({1, 0}, {40, 40}), {.strategy = {Strategy::Kind::kTensorParallel}, .max_context = 100, .max_step_tokens = 16});
+  auto result = makePlan(decoder({}), machines({1, 0}, {40, 40}), {.strategy = {Strategy::Kind::kTensorParallel}, .max_context = 100, .max_step_tokens = 16});
   EXPECT_TRUE(result.ok()) << result.error();
   return std::move(result).value();
 }
