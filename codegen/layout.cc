@@ -23,18 +23,25 @@ int64_t superblockBytes(Encoding encoding) {
 
 /// One block of 32 after quantisation: integers and the scale as stored.
 struct QuantBlock {
-  int values[kBlock] = {};
+  int32_t values[kBlock] = {};
   uint16_t scale = 0;
 };
 
 float clampedScale(float scale) { return std::clamp(scale, -65504.0f, 65504.0f); }
 
+/// The value of largest magnitude, the first of equals. Magnitudes compare as integers, which vectorises.
+float signedMax(const float* in) {
+  int32_t peak = 0, magnitudes[kBlock];
+  for (int64_t i = 0; i < kBlock; ++i) {
+    magnitudes[i] = std::bit_cast<int32_t>(in[i]) & 0x7fffffff;
+    peak = std::max(peak, magnitudes[i]);
+  }
+  return in[std::find(magnitudes, magnitudes + kBlock, peak) - magnitudes];
+}
+
 /// Quantises against the rounded scale, so that the stored scale is the one the error was minimised for.
 QuantBlock quantise(Encoding encoding, const float* in) {
-  float signed_max = 0;
-  for (int64_t i = 0; i < kBlock; ++i) {
-    if (std::fabs(in[i]) > std::fabs(signed_max)) signed_max = in[i];
-  }
+  const float signed_max = signedMax(in);
   const bool four_bits = encoding == program::Q4;
   QuantBlock block;
   block.scale = toHalf(clampedScale(four_bits ? signed_max / -8.0f : std::fabs(signed_max) / 127.0f));
@@ -42,19 +49,10 @@ QuantBlock quantise(Encoding encoding, const float* in) {
   if (scale == 0) return block;
   const float low = four_bits ? -8 : -127, high = four_bits ? 7 : 127;
   for (int64_t i = 0; i < kBlock; ++i) {
-    block.values[i] = static_cast<int>(std::nearbyint(std::clamp(in[i] / scale, low, high)));
+    const float value = std::min(std::max(in[i] / scale, low), high);
+    block.values[i] = std::bit_cast<int32_t>(value + 12582912.0f) - 0x4b400000;  // to the nearest, ties to even
   }
   return block;
-}
-
-/// Where element (lane, k of the block) of a quantised block lies, and the bits to shift it by.
-struct Slot {
-  int64_t byte;
-  int shift;
-};
-Slot slotOf(Encoding encoding, int64_t lane, int64_t k) {
-  if (encoding == program::Q8) return {k / 4 * 64 + lane * 4 + k % 4, 0};
-  return {k / 8 * 64 + lane * 4 + k % 4, k % 8 < 4 ? 0 : 4};
 }
 
 /// Start of block `block` (of 32) in a panel, and of its scales.
@@ -68,14 +66,32 @@ BlockPlace placeOf(Encoding encoding, int64_t block) {
   return {base + block % 2 * values_bytes, base + 2 * values_bytes + block % 2 * 32};
 }
 
+/// Four values of one lane are adjacent bytes; q8 stores 8 such groups 64 bytes apart, q4 4 of them with two groups in each.
 void storeBlock(Encoding encoding, const QuantBlock& quant, std::byte* panel, int64_t block, int64_t lane) {
   const BlockPlace place = placeOf(encoding, block);
-  const int offset = encoding == program::Q4 ? 8 : 128;
-  for (int64_t k = 0; k < kBlock; ++k) {
-    const Slot slot = slotOf(encoding, lane, k);
-    panel[place.values + slot.byte] |= static_cast<std::byte>((quant.values[k] + offset) << slot.shift);
+  std::byte* to = panel + place.values + 4 * lane;
+  for (int64_t k = 0; k < kBlock; k += encoding == program::Q4 ? 8 : 4, to += 64) {
+    for (int64_t i = 0; i < 4; ++i) {
+      to[i] = static_cast<std::byte>(encoding == program::Q4 ? (quant.values[k + i] + 8) | (quant.values[k + 4 + i] + 8) << 4
+                                                              : quant.values[k + i] + 128);
+    }
   }
   std::memcpy(panel + place.scales + 2 * lane, &quant.scale, 2);
+}
+
+QuantBlock loadBlock(Encoding encoding, const std::byte* panel, int64_t block, int64_t lane) {
+  const BlockPlace place = placeOf(encoding, block);
+  const std::byte* from = panel + place.values + 4 * lane;
+  QuantBlock quant;
+  for (int64_t k = 0; k < kBlock; k += encoding == program::Q4 ? 8 : 4, from += 64) {
+    for (int64_t i = 0; i < 4; ++i) {
+      const int bits = std::to_integer<int>(from[i]);
+      quant.values[k + i] = encoding == program::Q4 ? (bits & 15) - 8 : bits - 128;
+      if (encoding == program::Q4) quant.values[k + 4 + i] = (bits >> 4) - 8;
+    }
+  }
+  std::memcpy(&quant.scale, panel + place.scales + 2 * lane, 2);
+  return quant;
 }
 
 void packQuantisedRow(Encoding encoding, std::span<const float> row, std::byte* panel, int64_t lane) {
@@ -124,14 +140,11 @@ void padRows(Encoding encoding, int64_t rows, int64_t columns, std::byte* out) {
 }
 
 void unpackQuantisedRow(Encoding encoding, const std::byte* panel, int64_t lane, std::span<float> out) {
-  const int offset = encoding == program::Q4 ? 8 : 128, mask = encoding == program::Q4 ? 15 : 255;
-  for (size_t k = 0; k < out.size(); ++k) {
-    const BlockPlace place = placeOf(encoding, static_cast<int64_t>(k) / kBlock);
-    const Slot slot = slotOf(encoding, lane, static_cast<int64_t>(k) % kBlock);
-    uint16_t scale;
-    std::memcpy(&scale, panel + place.scales + 2 * lane, 2);
-    const int value = ((std::to_integer<int>(panel[place.values + slot.byte]) >> slot.shift) & mask) - offset;
-    out[k] = static_cast<float>(value) * fromHalf(scale);
+  const int64_t columns = static_cast<int64_t>(out.size());
+  for (int64_t k = 0; k < columns; k += kBlock) {
+    const QuantBlock quant = loadBlock(encoding, panel, k / kBlock, lane);
+    const float scale = fromHalf(quant.scale);
+    for (int64_t i = 0; i < std::min(kBlock, columns - k); ++i) out[k + i] = static_cast<float>(quant.values[i]) * scale;
   }
 }
 
