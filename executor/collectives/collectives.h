@@ -28,6 +28,8 @@ struct Options {
 };
 
 class Exchange;
+struct Tag;
+enum class Operation : uint8_t;
 
 /// `what` names the call in errors ("layers.0.self_attn.o_proj"). Errors of all operations: kInvalidInput for sizes that
 /// do not fit (nothing was sent); kTimeout, kPeerLost, kMismatch (scope kLink), kCancelled naming operation, peer and
@@ -66,17 +68,29 @@ class Communicator {
 
  private:
   Communicator(transport::Mesh& mesh, std::vector<int> group, int index, const Options& options);
-  Status begin(uint8_t operation, std::string_view what);
+  Status beginCollective(Operation operation, std::string_view what);
+  Tag tag(Operation operation, size_t total_bytes) const;
+  Tag tag(Operation operation, size_t total_bytes, uint64_t number) const;
+  template <class BytesFrom, class Take>
+  Status exchangeAll(Operation operation, std::span<const std::byte> mine, BytesFrom&& bytes_from, Take&& take);
+  bool sumNextChunk(std::span<const float> mine, std::span<float> out, size_t& done_bytes);
   Status allReduceOneShot(std::span<const float> in, std::span<float> out);
   Status allReduceScattered(std::span<const float> in, std::span<float> out);
+  Status receiveInto(size_t message, std::span<std::byte> bytes);
+  Result<int> indexOf(int peer, std::string_view what) const;
+  /// Index among the messages of a call in which everybody sends: this rank has none.
+  size_t messageOf(int r) const { return static_cast<size_t>(r < index_ ? r : r - 1); }
 
   transport::Mesh& mesh_;
   std::vector<int> group_;
+  uint64_t group_hash_;
   int index_;
   Options options_;
   std::unique_ptr<Exchange> exchange_;
-  std::vector<const float*> terms_;    // per rank: the chunk being summed
-  std::vector<std::byte> candidates_;  // top_k_merge: all ranks' lists
+  uint64_t number_ = 0;                                // of collective calls so far
+  std::vector<uint64_t> sent_to_, received_from_;      // messages of send and recv, by index in the group
+  std::vector<const float*> terms_;                    // by index in the group: the chunk being summed
+  std::vector<std::byte> candidates_;                  // top_k_merge: all ranks' lists
 };
 
 }  // namespace exo::collectives

@@ -67,7 +67,7 @@ Status TcpConnection::commit(uint64_t seq, size_t bytes) {
 
 bool TcpConnection::flushed() {
   writeSome();
-  return writing_.empty() && written_sequence_ == sendSequence();
+  return written_sequence_ == sendSequence();  // a credit under way is no loss should the peer be gone
 }
 
 Poll TcpConnection::received(uint64_t seq) {

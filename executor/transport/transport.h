@@ -64,7 +64,7 @@ class Connection {
   virtual std::span<std::byte> sendSlot(uint64_t seq) = 0;
   /// Publishes the first `bytes` of sendSlot(seq); `seq` is sendSequence(). Error kPeerLost when the peer is gone.
   virtual Status commit(uint64_t seq, size_t bytes) = 0;
-  /// Pushes what was committed or released and is still on this side; true when nothing is left.
+  /// Pushes what is still on this side; true when all committed messages are on their way.
   virtual bool flushed() = 0;
 
   /// Any seq in [receiveSequence(), receiveSequence() + num_slots). Messages that arrived before the peer died are delivered.
