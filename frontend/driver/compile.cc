@@ -1,0 +1,218 @@
+#include "frontend/driver/compile.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+
+#include "codegen/emit_program.h"
+#include "codegen/layout.h"
+#include "frontend/config/suggest.h"
+#include "frontend/driver/generation_config.h"
+#include "ir/text.h"
+#include "passes/plan_memory.h"
+#include "passes/planner/report.h"
+
+namespace exo {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+Result<int64_t> contextFor(const Model& model, int64_t asked) {
+  const int64_t most = model.config.max_position_embeddings;
+  if (asked == 0) return most > 0 ? std::min(most, kDefaultContext) : kDefaultContext;
+  if (asked < 1) return invalid("--max_context: expected at least 1, got ", asked);
+  if (most > 0 && asked > most) return invalid("--max_context: this model knows at most ", most, " positions, got ", asked);
+  return asked;
+}
+
+StepSize largestStep(const CompileOptions& options) { return {options.max_step_tokens, options.max_step_tokens, options.max_rows}; }
+
+/// Names of the passes still to run: all, or those behind the dump to resume from.
+Result<std::vector<const Pass*>> remainingPasses(const CompileOptions& options) {
+  std::vector<const Pass*> passes;
+  for (const Pass& pass : allPasses()) passes.push_back(&pass);
+  if (!options.resume || options.resume->first == "import") return passes;
+  const Pass* last = findPass(options.resume->first);
+  if (!last) return invalid("no pass is called '", options.resume->first, "'");
+  passes.erase(passes.begin(), passes.begin() + (last - allPasses().data()) + 1);
+  return passes;
+}
+
+class Compiler {
+ public:
+  Compiler(const Model& model, const CompileOptions& options) : model_(model), options_(options) {}
+
+  Result<Compiled> run() {
+    EXO_ASSIGN(max_context_, contextFor(model_, options_.max_context));
+    EXO_ASSIGN(Graph imported, importGraph(model_, options_.quantization, max_context_));
+    EXO_TRY(verify(imported));
+    EXO_TRY(choosePlan(imported));
+    EXO_ASSIGN(Module module, lower(std::move(imported)));
+    EXO_TRY(emit(module));
+    report(module);
+    return std::move(result_);
+  }
+
+ private:
+  Status choosePlan(const Graph& graph) {
+    PlanRequest request;
+    request.strategy = options_.strategy;
+    request.max_context = max_context_;
+    request.max_step_tokens = options_.max_step_tokens;
+    EXO_ASSIGN(result_.planned, makePlan(graph, options_.topology, request));
+    result_.notes = result_.planned.plan.notes;
+    return {};
+  }
+
+  Result<Module> lower(Graph imported) {
+    Module module{{std::move(imported)}};
+    if (options_.resume) module = options_.resume->second;
+    else result_.dumps.emplace_back("import", module);
+    EXO_TRY(checkMesh(module));
+    EXO_ASSIGN(const auto passes, remainingPasses(options_));
+    const PassOptions pass_options{result_.planned.plan, options_.max_step_tokens, options_.max_rows};
+    const auto keep = [&](size_t, const Pass& pass, const Module& after) -> Status {
+      result_.dumps.emplace_back(std::string(pass.name), after);
+      return {};
+    };
+    return runPasses(std::move(module), passes, pass_options, result_.notes, keep);
+  }
+  /// A dump behind choose_parallelism fixes the mesh; the planner must have come to the same one.
+  Status checkMesh(const Module& module) const {
+    if (!options_.resume || options_.resume->first == "import" || options_.resume->first == "canonicalize") return {};
+    std::vector<int> sizes;
+    for (const StagePlan& stage : result_.planned.plan.stages) sizes.push_back(static_cast<int>(stage.nodes.size()));
+    const Mesh planned{sizes};
+    if (module.graphs[0].mesh == planned) return {};
+    return invalid("the dump is for ", toString(module.graphs[0].mesh), ", the topology and strategy asked for give ", toString(planned), "; pass the same --nodes and --strategy as it was compiled with");
+  }
+
+  Status emit(const Module& module) {
+    plan::Plan& plan = result_.plan;
+    for (const Graph& graph : module.graphs) {
+      const int64_t arena = arenaBytes(graph, largestStep(options_));
+      result_.arena_bytes.push_back(arena);
+      const int64_t pages = (max_context_ + codegen::kPageTokens - 1) / codegen::kPageTokens;
+      const codegen::ProgramLimits limits{options_.max_step_tokens, options_.max_rows, max_context_, pages, model_.config.vocab_size, arena};
+      EXO_ASSIGN(*plan.add_programs(), codegen::emitProgram(graph, limits));
+    }
+    plan.set_model(model_.name);
+    plan.set_model_directory(model_.directory.string());
+    if (options_.random_seed) plan.set_random_seed(*options_.random_seed);
+    plan.set_quantization(name(options_.quantization));
+    plan.set_max_context(static_cast<uint64_t>(max_context_));
+    addNodes(plan);
+    EXO_ASSIGN(const GenerationConfig generation, readGenerationConfig(model_));
+    for (int32_t id : generation.eos_ids) plan.add_eos_ids(id);
+    if (generation.bos_id) plan.set_bos_id(*generation.bos_id);
+    return {};
+  }
+  void addNodes(plan::Plan& plan) const {
+    for (const TopologyNode& node : options_.topology.nodes) {
+      plan::Node& added = *plan.add_nodes();
+      added.set_name(node.name);
+      added.set_address(node.address);
+      added.set_memory_bytes(node.memory_gib * 1024 * 1024 * 1024);
+    }
+    uint32_t rank = 0;
+    for (const StagePlan& stage : result_.planned.plan.stages) {
+      plan.add_stage_sizes(static_cast<uint32_t>(stage.nodes.size()));
+      for (int node : stage.nodes) plan.mutable_nodes(node)->set_rank(rank++);
+    }
+  }
+  void report(const Module& module) {
+    if (model_.config.rope.type == RopeType::kDynamic) result_.notes.push_back("dynamic rope scaling: frequencies are fixed for a context of " + std::to_string(max_context_));
+    result_.report_text = reportText(result_.planned, module, result_.arena_bytes, result_.notes);
+    result_.report = reportJson(result_.planned, module, result_.arena_bytes, result_.notes);
+  }
+
+  const Model& model_;
+  const CompileOptions& options_;
+  int64_t max_context_ = 0;
+  Compiled result_;
+};
+
+Status writeText(const fs::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  file.close();
+  if (!file) return makeError(ErrorCode::kIo, "cannot write ", path.string(), " (is the disk full?)");
+  return {};
+}
+
+Status writeFiles(const Compiled& compiled, const DumpChoice& dump, const fs::path& directory) {
+  std::error_code error;
+  fs::create_directories(directory / "ir", error);
+  if (error) return makeError(ErrorCode::kIo, "cannot create ", directory.string(), ": ", error.message());
+  for (size_t i = 0; i < compiled.dumps.size(); ++i) {
+    const auto& [pass, module] = compiled.dumps[i];
+    if (dump.what == DumpIr::kNone || (dump.what == DumpIr::kOne && pass != dump.pass)) continue;
+    // Numbered by place in the pipeline, also when a compilation started behind its beginning.
+    const Pass* known = findPass(pass);
+    const size_t number = known ? static_cast<size_t>(known - allPasses().data()) + 1 : 0;
+    const std::string file = (number < 10 ? "0" : "") + std::to_string(number) + "-" + pass + ".exoir";
+    EXO_TRY(writeText(directory / "ir" / file, dumpHeader(pass) + print(module)));
+  }
+  EXO_TRY(writeText(directory / "report.txt", compiled.report_text));
+  EXO_TRY(writeText(directory / "report.json", compiled.report.dump(2) + "\n"));
+  return savePlan(compiled.plan, directory);
+}
+
+/// An existing target may go only when nothing but a plan is lost with it.
+Status checkReplaceable(const fs::path& directory) {
+  std::error_code error;
+  if (!fs::exists(directory, error)) return {};
+  if (fs::is_directory(directory, error) && (fs::is_empty(directory, error) || fs::exists(directory / "plan.pb", error))) return {};
+  return invalid("--out ", directory.string(), ": exists and is not a plan; it will not be overwritten");
+}
+
+}  // namespace
+
+Result<Compiled> compile(const Model& model, const CompileOptions& options) { return Compiler(model, options).run(); }
+
+Result<DumpChoice> parseDumpChoice(const std::string& text) {
+  if (text == "none") return DumpChoice{DumpIr::kNone, ""};
+  if (text == "all") return DumpChoice{DumpIr::kAll, ""};
+  if (text == "import") return DumpChoice{DumpIr::kOne, text};
+  if (const Pass* pass = findPass(text)) return DumpChoice{DumpIr::kOne, std::string(pass->name)};
+  std::vector<std::string> known = {"none", "all", "import"};
+  for (const Pass& pass : allPasses()) known.emplace_back(pass.name);
+  return invalid("--dump_ir: expected none, all or the name of a pass, got \"", text, '"', didYouMean(text, known));
+}
+
+Status writePlan(const Compiled& compiled, const DumpChoice& dump, const fs::path& directory) {
+  EXO_TRY(checkReplaceable(directory));
+  const std::string suffix = ".tmp." + std::to_string(::getpid());
+  fs::path target = directory;
+  if (target.filename().empty()) target = target.parent_path();
+  const fs::path beside = target.string() + suffix, old = target.string() + suffix + ".old";
+  std::error_code error;
+  Status status = writeFiles(compiled, dump, beside);
+  if (status.ok() && fs::exists(target, error)) {
+    fs::rename(target, old, error);
+    if (error) status = makeError(ErrorCode::kIo, "cannot replace ", target.string(), ": ", error.message());
+  }
+  if (status.ok()) {
+    fs::rename(beside, target, error);
+    if (error) status = makeError(ErrorCode::kIo, "cannot write ", target.string(), ": ", error.message());
+  }
+  fs::remove_all(beside, error);
+  fs::remove_all(old, error);
+  return status;
+}
+
+std::string dumpHeader(const std::string& pass) { return "// after " + pass + "\n"; }
+
+Result<std::string> passOfDump(const std::string& text, const std::string& file) {
+  const std::string prefix = "// after ";
+  const std::string line = text.substr(0, text.find('\n'));
+  const std::string pass = line.starts_with(prefix) ? line.substr(prefix.size()) : "";
+  if (pass != "import" && !findPass(pass)) return invalid(file, ":1: expected the line \"// after PASS\" of a dump, got \"", line.substr(0, 60), '"');
+  return pass;
+}
+
+}  // namespace exo

@@ -1,0 +1,101 @@
+#include "frontend/driver/model.h"
+
+#include <algorithm>
+#include <array>
+
+#include "frontend/config/model_cards.h"
+#include "frontend/config/suggest.h"
+
+namespace exo {
+
+namespace {
+
+constexpr std::array kQuantizationNames = {"keep", "f32", "bf16", "q8", "q4"};
+
+/// Letters, digits, '_', '.' and '-' only: names appear in IR text.
+std::string graphName(std::string name) {
+  for (char& c : name) {
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '-') c = '_';
+  }
+  return name.empty() ? "model" : name;
+}
+
+bool hasWeights(const std::filesystem::path& directory) {
+  std::error_code error;
+  return std::filesystem::exists(directory / "model.safetensors", error) || std::filesystem::exists(directory / "model.safetensors.index.json", error);
+}
+
+Encoding storedEncoding(const Model& model, const std::string& tensor) {
+  DType dtype = model.config.dtype.value_or(DType::kBF16);
+  const TensorView* view = model.checkpoint ? model.checkpoint->view(tensor) : nullptr;
+  if (view) dtype = view->dtype;
+  return dtype == DType::kF32 ? Encoding::kF32 : dtype == DType::kF16 ? Encoding::kF16 : Encoding::kBF16;
+}
+
+Encoding encodingOf(const Model& model, Quantization quantization, const std::string& tensor) {
+  switch (quantization) {
+    case Quantization::kF32: return Encoding::kF32;
+    case Quantization::kBF16: return Encoding::kBF16;
+    case Quantization::kQ8: return Encoding::kW8;
+    case Quantization::kQ4: return Encoding::kW4;
+    case Quantization::kKeep: break;
+  }
+  return storedEncoding(model, tensor);
+}
+
+}  // namespace
+
+Result<Model> openModel(const std::string& spec) {
+  EXO_ASSIGN(const std::filesystem::path found, findModel(spec));
+  Model model;
+  EXO_ASSIGN(model.config, loadModelConfig(found));
+  std::error_code error;
+  const bool is_directory = std::filesystem::is_directory(found, error);
+  const std::filesystem::path absolute = std::filesystem::canonical(found, error);
+  model.name = graphName(is_directory ? absolute.filename().string() : found.stem().string());
+  if (is_directory && hasWeights(absolute)) {
+    model.directory = absolute;
+    EXO_ASSIGN(Checkpoint checkpoint, Checkpoint::open(absolute));
+    model.checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));
+  } else if (is_directory) {
+    model.directory = absolute;  // a tokenizer may be there
+  }
+  return model;
+}
+
+Result<Quantization> parseQuantization(const std::string& text) {
+  for (size_t i = 0; i < kQuantizationNames.size(); ++i) {
+    if (text == kQuantizationNames[i]) return static_cast<Quantization>(i);
+  }
+  const std::vector<std::string> known(kQuantizationNames.begin(), kQuantizationNames.end());
+  return invalid("--quant: expected keep, f32, bf16, q8 or q4, got \"", text, '"', didYouMean(text, known));
+}
+
+std::string name(Quantization quantization) { return kQuantizationNames[static_cast<size_t>(quantization)]; }
+
+Result<Graph> importGraph(const Model& model, Quantization quantization, int64_t max_context) {
+  ImportOptions options;
+  options.name = model.name;
+  options.max_context = max_context;
+  options.encoding = [&](const std::string& tensor) { return encodingOf(model, quantization, tensor); };
+  options.cache = options.encoding("model.layers.0.self_attn.q_proj.weight") == Encoding::kF32 ? Encoding::kF32 : Encoding::kF16;
+  EXO_ASSIGN(Graph graph, buildGraph(model.config, options));
+  if (model.checkpoint) EXO_TRY(checkWeights(graph, *model.checkpoint));
+  return graph;
+}
+
+Status checkWeights(const Graph& graph, const Checkpoint& checkpoint) {
+  for (const Node& node : graph.nodes) {
+    const auto* weight = std::get_if<WeightAttrs>(&node.attrs);
+    if (!weight) continue;
+    for (int64_t i = 0; i < std::max<int64_t>(weight->stack, 1); ++i) {
+      std::string tensor = weight->tensor;
+      if (weight->stack > 0) tensor.replace(tensor.find('*'), 1, std::to_string(i));
+      auto info = checkpoint.find({tensor, weight->shape});
+      if (!info.ok()) return std::move(info).error();
+    }
+  }
+  return {};
+}
+
+}  // namespace exo
