@@ -100,10 +100,11 @@ class Attention : public Entry {
   void attend(const Run& run);
   Query queryAt(const Run& run, Val index);
   void tile(const Run& run, Val first_query, Val num_queries, int width);
-  Vals scores(const std::vector<Query>& queries, Val keys);
+  Vals scores(const std::vector<Query>& queries, const Page& page);
+  void prefetchShare(Val base, Val step, int64_t steps, int64_t bytes);
   Val visible(const Query& query, Val first_position, int block);
   Val updateSoftmax(const Query& query, const Vals& scores, size_t q, Val first_position, Softmax& state);
-  void accumulate(const std::vector<Query>& queries, const Vals& corrections, Val values, Val from, Val to);
+  void accumulate(const std::vector<Query>& queries, const Vals& corrections, Val values, Val next_keys, Val from, Val to);
   void visitPage(const std::vector<Query>& queries, const Run& run, Val page, Softmax& state);
   void storeResult(const std::vector<Query>& queries, const Softmax& state);
   Val sums(size_t query) { return at(scratchMemory(), static_cast<int64_t>(query) * paddedDim(kernel_) * 4); }
@@ -138,15 +139,23 @@ Attention::Query Attention::queryAt(const Run& run, Val query) {
   return {at(in(0), offset), at(out(0), offset), position, lowest};
 }
 
+/// The `step`th of `steps` shares of `bytes` bytes, into L2. A page is too short for the hardware to notice the stream, so while
+/// the keys are read the values are fetched, and while those are read the next page's keys.
+void Attention::prefetchShare(Val base, Val step, int64_t steps, int64_t bytes) {
+  const int64_t share = (bytes + 64 * steps - 1) / (64 * steps) * 64;
+  for (int64_t line = 0; line < share; line += 64) prefetch(at(at(base, step * share), line), 2);
+}
+
 /// q·k for every query and all 64 positions: [query][block], lanes are positions.
-Vals Attention::scores(const std::vector<Query>& queries, Val keys) {
+Vals Attention::scores(const std::vector<Query>& queries, const Page& page) {
   const int64_t dim = kernel_.head_dim(), bytes = elementBytes(kernel_);
   const int width = static_cast<int>(queries.size());
   const int blocks = std::clamp(target.accumulators / width, 1, kBlocks);
   Vals result(queries.size() * kBlocks);
   for (int first = 0; first < kBlocks; first += blocks) {
     Vals acc = loop(i(0), i(dim), 1, Vals(width * blocks, fv(0)), [&](Val d, Vals sums) {
-      Val column = at(keys, d * (kLanes * bytes));
+      if (first == 0) prefetchShare(page.values, d, dim, kPageTokens * paddedDim(kernel_) * bytes);
+      Val column = at(page.keys, d * (kLanes * bytes));
       Vals key;
       for (int k = 0; k < blocks; ++k) key.push_back(loadCache(*this, kernel_, at(column, (first + k) * kLanes * dim * bytes)));
       for (int q = 0; q < width; ++q) {
@@ -189,7 +198,7 @@ Val Attention::updateSoftmax(const Query& query, const Vals& scores, size_t q, V
 }
 
 /// sums = sums * correction + Σ p[position] · value[position] over positions from..to of the page.
-void Attention::accumulate(const std::vector<Query>& queries, const Vals& corrections, Val values, Val from, Val to) {
+void Attention::accumulate(const std::vector<Query>& queries, const Vals& corrections, Val values, Val next_keys, Val from, Val to) {
   const int64_t vectors = paddedDim(kernel_) / kLanes, bytes = elementBytes(kernel_);
   const int64_t at_once = std::clamp<int64_t>(target.accumulators / static_cast<int64_t>(queries.size()), 1, 8);
   for (int64_t first = 0; first < vectors; first += at_once) {
@@ -199,6 +208,7 @@ void Attention::accumulate(const std::vector<Query>& queries, const Vals& correc
       for (int64_t v = 0; v < count; ++v) acc.push_back(load(f32v, at(sums(q), (first + v) * 64), 64) * corrections[q]);
     }
     acc = loop(from, to, 1, acc, [&](Val position, Vals partial) {
+      if (first == 0) prefetchShare(next_keys, position, kPageTokens, kPageTokens * static_cast<int64_t>(kernel_.head_dim()) * bytes);
       Val row = at(values, position * (paddedDim(kernel_) * bytes));
       Vals value;
       for (int64_t v = 0; v < count; ++v) value.push_back(loadCache(*this, kernel_, at(row, (first + v) * kLanes * bytes)));
@@ -217,13 +227,15 @@ void Attention::accumulate(const std::vector<Query>& queries, const Vals& correc
 void Attention::visitPage(const std::vector<Query>& queries, const Run& run, Val page, Softmax& state) {
   const Page place = pageOf(*this, kernel_, in(1), run.table, page, run.kv_head);
   Val first_position = page * kPageTokens;
-  const Vals raw = scores(queries, place.keys);
+  const Vals raw = scores(queries, place);
   Vals corrections;
   for (size_t q = 0; q < queries.size(); ++q) corrections.push_back(updateSoftmax(queries[q], raw, q, first_position, state));
   // Rows ascend in position: the first query reaches furthest back, the last one furthest ahead.
   Val from = maxI(queries.front().lowest - first_position, i(0));
   Val to = minI(queries.back().position + 1 - first_position, i(kPageTokens));
-  accumulate(queries, corrections, place.values, from, to);
+  Val next_page = minI(page + 1, shiftRight(queries.back().position, 6));
+  const Page next = pageOf(*this, kernel_, in(1), run.table, next_page, run.kv_head);
+  accumulate(queries, corrections, place.values, next.keys, from, to);
 }
 
 void Attention::storeResult(const std::vector<Query>& queries, const Softmax& state) {

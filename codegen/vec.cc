@@ -94,8 +94,8 @@ void Fn::storeFirst(Val value, Val pointer, Val count) {
   each(i(0), count, 1, [&](Val lane) { store(load(f32, at(copy, lane * 4), 4), at(pointer, lane * 4), 4); });
 }
 
-void Fn::prefetch(Val pointer) {
-  b.CreateIntrinsic(llvm::Intrinsic::prefetch, {ptr}, {pointer.v, b.getInt32(0), b.getInt32(3), b.getInt32(1)});
+void Fn::prefetch(Val pointer, int locality) {
+  b.CreateIntrinsic(llvm::Intrinsic::prefetch, {ptr}, {pointer.v, b.getInt32(0), b.getInt32(locality), b.getInt32(1)});
 }
 
 Val Fn::scratch(int64_t bytes) {

@@ -61,7 +61,7 @@ class Fn {
   void storeLanes(Val value, Val pointer, int lanes);
   void storeFirst(Val value, Val pointer, Val count);  // f32; count in 1..16, known at run time
   Val broadcast(llvm::Type* element, Val pointer) { return splat(load(element, pointer, 4)); }
-  void prefetch(Val pointer);
+  void prefetch(Val pointer, int locality = 3);  // 3: into L1, 2: into L2
   Val scratch(int64_t bytes);  // on the stack, 64-byte aligned
 
   // Arithmetic beyond the operators.
