@@ -21,12 +21,8 @@ Json readJson(const std::string& path) {
 }
 
 std::string sharedFolder() {
-  if (const char* folder = std::getenv("EXO_SHARED")) return folder;
-#ifdef EXO_SHARED_DEFAULT
-  return EXO_SHARED_DEFAULT;
-#else
-  return "";
-#endif
+  const char* folder = std::getenv("EXO_SHARED");
+  return folder != nullptr ? folder : "";
 }
 
 ChatTemplate::Limits limitsOn(const std::string& date) {
