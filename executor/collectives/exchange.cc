@@ -139,9 +139,17 @@ bool Exchange::complete() {
   return complete;
 }
 
+/// Is it this message that keeps the call waiting? Not if a chunk of it is here and waits for those of other ranks (its
+/// sender may have finished and gone), nor before the messages ahead of it.
+bool Exchange::awaited(const Incoming& in) const {
+  const auto ahead = [&](const Incoming& earlier) { return earlier.link == in.link && !earlier.done; };
+  if (in.done || std::any_of(incoming_.data(), &in, ahead)) return false;
+  return in.link->received(in.link->receiveSequence()).state != Poll::State::kArrived;
+}
+
 Status Exchange::checkPeers() {
   for (const Incoming& in : incoming_) {
-    if (in.done) continue;
+    if (!awaited(in)) continue;
     if (const Status status = in.link->status(); !status) {
       const Error& error = status.error();
       return makeError(error.code(), error.scope(), callText(), ": ", error.message(), " (awaiting ", tagText(in.tag), ", got ",
@@ -180,7 +188,7 @@ Error Exchange::timedOut() const {
   out << callText() << ": after " << timeout_.count() << " ms";
   const char* separator = " ";
   for (const Incoming& in : incoming_) {
-    if (in.done) continue;
+    if (!awaited(in)) continue;
     out << separator << rankText(*in.link) << " has delivered " << in.bytes << " of " << in.tag.total << " B";
     separator = ", ";
   }

@@ -114,6 +114,7 @@ class Exchange {
   bool sendChunk(Outgoing& out);
   bool waitsForEarlier(const Outgoing& out) const;
   bool complete();
+  bool awaited(const Incoming& in) const;
   Status checkPeers();
   Status fail(const Error& error);
   void breakWith(const Error& error, const std::string& awaited);
