@@ -265,7 +265,8 @@ void Attention::tile(const Run& run, Val first_query, Val num_queries, int width
 
 void Attention::attend(const Run& run) {
   Val num_queries = run.num_rows * run.num_heads;
-  const int narrow = decodeQueries(kernel_), wide = prefillQueries(kernel_);
+  // More queries than accumulators would spill; tiles do not show in the result.
+  const int narrow = std::min(decodeQueries(kernel_), target.accumulators), wide = std::min(prefillQueries(kernel_), target.accumulators);
   auto tiles = [&](int width) { each(i(0), num_queries, width, [&](Val first) { tile(run, first, num_queries, width); }); };
   if (narrow == wide) return tiles(wide);
   when(num_queries <= i(narrow), [&] { tiles(narrow); }, [&] { tiles(wide); });
