@@ -18,7 +18,7 @@ namespace exo::runtime {
 
 class CollectiveCalls {
  public:
-  /// `mesh` may be null for a program of one rank; else it outlives this.
+  /// Both outlive this; `mesh` may be null for a program of one rank. Creates one communicator per distinct group.
   static Result<std::unique_ptr<CollectiveCalls>> create(const program::Program& program, transport::Mesh* mesh,
                                                          std::chrono::milliseconds timeout);
   ~CollectiveCalls();

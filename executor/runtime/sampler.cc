@@ -61,7 +61,7 @@ double uniform(uint64_t seed, uint64_t position) {
   return static_cast<double>(bits) * 0x1.0p-53;
 }
 
-Result<int32_t> sample(const SamplingParameters& parameters, std::span<const float> values, std::span<const int32_t> ids,
+Result<int32_t> sampleToken(const SamplingParameters& parameters, std::span<const float> values, std::span<const int32_t> ids,
                        int64_t vocab_size, uint64_t position) {
   EXO_ASSIGN(std::vector<Candidate> candidates, sorted(values, ids, vocab_size));
   if (parameters.greedy()) return candidates.front().id;

@@ -26,7 +26,7 @@ Status validate(const SamplingParameters& parameters);
 /// values: candidate logits; ids: their tokens; entries with id -1 are padding. Any order; ties count as smaller id first.
 /// `position` is that of the token being chosen. Error kMismatch if no candidate is left, a logit is not a number, or an id
 /// is outside [0, vocab_size): the candidates came over the network.
-Result<int32_t> sample(const SamplingParameters& parameters, std::span<const float> values, std::span<const int32_t> ids,
+Result<int32_t> sampleToken(const SamplingParameters& parameters, std::span<const float> values, std::span<const int32_t> ids,
                        int64_t vocab_size, uint64_t position);
 
 /// Uniform in [0, 1) with 53 bits: Philox-4x32-10 (Salmon et al. 2011) of counter `position` and key `seed`.
