@@ -1,0 +1,61 @@
+// Latency and bandwidth between two nodes, measured over the very links that tensors travel on. One node answers a single
+// measurement on a temporary listener; the other one connects, plays ping-pong, then streams.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "executor/cluster/measure.h"
+#include "ir/base/result.h"
+
+namespace exo::cluster {
+
+struct LinkMeasurement {
+  std::string transport;             // "shm", "tcp"
+  Rate latency_us;                   // half a round trip
+  double bandwidth_gbit_per_s = 0;
+};
+
+struct ProbeTicket {
+  std::array<uint8_t, 32> key = {};
+  uint64_t epoch = 0;
+  std::string transport = "auto";    // auto, shm, tcp
+};
+/// With fresh randomness. kInvalidInput for an unknown transport.
+Result<ProbeTicket> makeProbeTicket(const std::string& transport);
+
+/// The answering ends of a node. Threads: any.
+class LinkProbes {
+ public:
+  LinkProbes() = default;
+  LinkProbes(const LinkProbes&) = delete;
+  LinkProbes& operator=(const LinkProbes&) = delete;
+  /// Cancels what runs and waits for it.
+  ~LinkProbes();
+
+  /// Opens a listener at `host` (a literal) for one measurement; returns its endpoint. Nobody there within seconds: closed.
+  /// kDoesNotFit when several are open already.
+  Result<std::string> open(const std::string& host, const ProbeTicket& ticket);
+
+ private:
+  struct Probe {
+    std::thread thread;
+    std::atomic<bool> done = false;
+  };
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Probe>> probes_;
+  std::atomic<bool> cancel_ = false;
+};
+
+/// Measures the link to an open probe: about half a second, at most a few. `host`: the literal at which the other node
+/// was reached, `peer`: its name for errors.
+Result<LinkMeasurement> measureLink(const std::string& endpoint, const std::string& host, const std::string& peer, const ProbeTicket& ticket,
+                                    const std::atomic<bool>& cancel);
+
+}  // namespace exo::cluster

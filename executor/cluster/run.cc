@@ -1,0 +1,217 @@
+#include "executor/cluster/run.h"
+
+#include <mutex>
+
+#include "executor/cluster/follower.h"
+#include "executor/cluster/request_queue.h"
+#include "executor/cluster/service.h"
+
+namespace exo::cluster {
+namespace {
+
+constexpr std::chrono::milliseconds kPoll{50};
+constexpr std::chrono::milliseconds kDrain{1500};       // for followers to hear the end and hang up
+constexpr std::chrono::milliseconds kVerdictGrace{1500};
+constexpr std::chrono::milliseconds kProgressInterval{200};
+
+/// Passes a job's results on and counts tokens for GetStatus.
+class CountingSink : public GenerateSink {
+ public:
+  CountingSink(GenerateJob& job, ControlServer& server) : job_(job), server_(server) {}
+  Status token(int32_t id) override {
+    server_.countToken();
+    return job_.token(id);
+  }
+  Status logits(int64_t position, int64_t column_begin, int64_t columns, std::span<const float> values) override {
+    return job_.logits(position, column_begin, columns, values);
+  }
+
+ private:
+  GenerateJob& job_;
+  ControlServer& server_;
+};
+
+/// Loading reports to a parent, and to rank 0, a few times a second and at the end.
+class Throttle {
+ public:
+  explicit Throttle(Worker::Progress report) : report_(std::move(report)) {}
+  void operator()(uint64_t done, uint64_t total) {
+    {
+      const std::lock_guard lock(mutex_);
+      const auto now = std::chrono::steady_clock::now();
+      if (done != total && now < next_) return;
+      next_ = now + kProgressInterval;
+    }
+    report_(done, total);
+  }
+
+ private:
+  Worker::Progress report_;
+  std::mutex mutex_;
+  std::chrono::steady_clock::time_point next_ = {};
+};
+
+Error cancelled(const StopSignal& stop) {
+  return stop.error().value_or(makeError(ErrorCode::kCancelled, "the cluster is stopping: ", stop.reason()));
+}
+
+Result<Address> listenAddress(const Address& asked, const Security& security) {
+  EXO_ASSIGN(const Address address, resolve(asked));
+  EXO_TRY(security.allow(address, "listen on"));
+  return address;
+}
+
+void reportReady(const NodeOptions& options, const Worker& worker) {
+  if (options.events.ready) options.events.ready(options.info, worker.memoryBytes());
+}
+
+/// Requests one after the other, until the end. Returns what breaks the job.
+Status serve(Worker& worker, RequestQueue& queue, ControlServer& server, StopSignal& stop) {
+  while (!stop.requested()) {
+    const std::shared_ptr<GenerateJob> job = queue.take(kPoll);
+    if (job == nullptr) continue;
+    CountingSink sink(*job, server);
+    Result<GenerateStats> result = worker.generate(job->request(), sink, job->cancelled());
+    const bool breaks_job = !result.ok() && result.error().scope() != ErrorScope::kRequest;
+    if (breaks_job) {
+      // A link breaks before the news comes which node died: give that news a moment, it is the better answer.
+      stop.waitFor(kVerdictGrace);
+      const std::optional<Error> verdict = stop.error();
+      job->finish(verdict ? Error(*verdict).note("seen here: " + result.error().message()) : result.error());
+    } else {
+      job->finish(!result.ok() && stop.requested() ? Result<GenerateStats>(cancelled(stop)) : result);
+    }
+    queue.done();
+    if (breaks_job) return std::move(result).error();
+  }
+  return {};
+}
+
+Status lead(const NodeOptions& options, const Address& listen, Worker& worker, Membership& membership, RequestQueue& queue,
+            ControlServer& server, StopSignal& stop) {
+  server.setState(NodeState::kJoining);
+  EXO_ASSIGN(const std::string endpoint, worker.openDataEndpoint(listen.host));
+  EXO_ASSIGN(const Session session, membership.gather(endpoint, options.join_timeout));
+  server.setState(NodeState::kLoading);
+  Throttle throttle([&](uint64_t done, uint64_t total) {
+    if (options.events.loading) options.events.loading(done, total);
+  });
+  EXO_TRY(worker.load(session, std::ref(throttle)));
+  EXO_TRY(membership.awaitReady(options.load_patience));
+  membership.go();
+  server.setState(NodeState::kServing);
+  reportReady(options, worker);
+  return serve(worker, queue, server, stop);
+}
+
+Status runCoordinator(const NodeOptions& options, const Security& security, Worker& worker, StopSignal& stop) {
+  EXO_ASSIGN(const Address listen, listenAddress(options.listen, security));
+  RequestQueue queue;
+  Membership membership(options.roster, stop);
+  const auto closing = stop.onStop([&] { queue.close(cancelled(stop)); });
+  EXO_ASSIGN(const auto server, ControlServer::start(listen, {.info = options.info,
+                                                              .security = &security,
+                                                              .stop = &stop,
+                                                              .membership = &membership,
+                                                              .requests = &queue,
+                                                              .coordinator = {},
+                                                              .peer_timeout = options.peer_timeout}));
+  if (options.events.listening) options.events.listening(server->address());
+  Status status = lead(options, listen, worker, membership, queue, *server, stop);
+  if (!status.ok()) stop.fail(status.error());
+  server->setState(NodeState::kStopping);
+  membership.drain(kDrain);
+  return status;
+}
+
+Status workAsFollower(const NodeOptions& options, const Address& listen, const Security& security, Worker& worker, ControlServer& server,
+                      StopSignal& stop) {
+  EXO_ASSIGN(const Address coordinator, resolve(options.coordinator));
+  EXO_ASSIGN(const std::string endpoint, worker.openDataEndpoint(listen.host));
+  const uint32_t rank = options.info.rank;
+  const JoinRequest request{.node = options.info.node,
+                            .rank = rank,
+                            .plan_hash = options.roster.plan_hash,
+                            .program_hash = options.roster.nodes[rank].program_hash,
+                            .weights = options.roster.weights,
+                            .data_endpoint = endpoint};
+  const JoinOptions join{.coordinator = coordinator,
+                         .coordinator_name = options.roster.nodes[0].name,
+                         .join_timeout = options.join_timeout,
+                         .peer_timeout = options.peer_timeout};
+  server.setState(NodeState::kJoining);
+  EXO_ASSIGN(const auto follower, Follower::join(request, join, security, stop));
+  server.setState(NodeState::kLoading);
+  Throttle throttle([&](uint64_t done, uint64_t total) {
+    if (options.events.loading) options.events.loading(done, total);
+    follower->loading(done, total);
+  });
+  Status status = worker.load(follower->session(), std::ref(throttle));
+  if (status.ok()) {
+    follower->ready(worker.memoryBytes());
+    status = follower->awaitGo();
+  }
+  if (status.ok()) {
+    server.setState(NodeState::kServing);
+    reportReady(options, worker);
+    status = worker.follow();
+  }
+  server.setState(NodeState::kStopping);
+  if (!status.ok()) {
+    follower->failed(status.error(), kVerdictGrace);
+    stop.fail(status.error());
+  } else {
+    // Rank 0 let it go; its reason is on its way.
+    stop.waitFor(kVerdictGrace);
+  }
+  return status;
+}
+
+Status runFollower(const NodeOptions& options, const Security& security, Worker& worker, StopSignal& stop) {
+  EXO_ASSIGN(const Address listen, listenAddress(options.listen, security));
+  EXO_ASSIGN(const auto server, ControlServer::start(listen, {.info = options.info,
+                                                              .security = &security,
+                                                              .stop = &stop,
+                                                              .membership = nullptr,
+                                                              .requests = nullptr,
+                                                              .coordinator = options.coordinator.text(),
+                                                              .peer_timeout = options.peer_timeout}));
+  if (options.events.listening) options.events.listening(server->address());
+  return workAsFollower(options, listen, security, worker, *server, stop);
+}
+
+/// The first cause, and what this node saw of it.
+Status conclude(const Status& status, StopSignal& stop) {
+  if (!status.ok()) stop.fail(status.error());
+  stop.stop("ended");
+  std::optional<Error> error = stop.error();
+  if (!error) return {};
+  const bool adds = !status.ok() && status.error().code() != ErrorCode::kCancelled && status.error().message() != error->message();
+  return adds ? std::move(*error).note("seen here: " + status.error().message()) : std::move(*error);
+}
+
+}  // namespace
+
+Status runNode(const NodeOptions& options, const Security& security, Worker& worker, StopSignal& stop) {
+  EXO_CHECK(options.info.rank < options.roster.nodes.size()) << "rank " << options.info.rank << " of " << options.roster.nodes.size();
+  const Status status = options.info.rank == 0 ? runCoordinator(options, security, worker, stop) : runFollower(options, security, worker, stop);
+  return conclude(status, stop);
+}
+
+Status runMeasureOnly(const MeasureOptions& options, const Security& security, StopSignal& stop) {
+  EXO_ASSIGN(const Address listen, listenAddress(options.listen, security));
+  EXO_ASSIGN(const auto server, ControlServer::start(listen, {.info = {.node = options.node, .model = {}, .plan_hash = {}},
+                                                              .security = &security,
+                                                              .stop = &stop,
+                                                              .membership = nullptr,
+                                                              .requests = nullptr,
+                                                              .coordinator = {},
+                                                              .peer_timeout = options.peer_timeout}));
+  server->setState(NodeState::kMeasuring);
+  if (options.events.listening) options.events.listening(server->address());
+  while (!stop.waitFor(std::chrono::seconds(1))) {}
+  if (std::optional<Error> error = stop.error()) return std::move(*error);
+  return {};
+}
+
+}  // namespace exo::cluster

@@ -1,0 +1,234 @@
+#include "executor/cluster/wire.h"
+
+#include <grpc/grpc.h>
+
+#include <algorithm>
+
+#include "executor/cluster/tls_identity.h"
+#include "executor/cluster/tls_log.h"
+
+namespace exo::cluster {
+namespace {
+
+// Details travel in a trailer, and gRPC's limit for all of them is 8 KiB.
+constexpr size_t kMaxMessageBytes = 3000;
+
+constexpr ErrorCode kCodes[] = {ErrorCode::kInvalidInput, ErrorCode::kUnsupported, ErrorCode::kNotFound,
+                                ErrorCode::kIo,           ErrorCode::kDoesNotFit,  ErrorCode::kTimeout,
+                                ErrorCode::kPeerLost,     ErrorCode::kCancelled,   ErrorCode::kMismatch};
+constexpr ErrorScope kScopes[] = {ErrorScope::kRequest, ErrorScope::kLink, ErrorScope::kRank, ErrorScope::kJob};
+
+grpc::StatusCode grpcCode(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kInvalidInput: return grpc::StatusCode::INVALID_ARGUMENT;
+    case ErrorCode::kUnsupported: return grpc::StatusCode::UNIMPLEMENTED;
+    case ErrorCode::kNotFound: return grpc::StatusCode::NOT_FOUND;
+    case ErrorCode::kIo: return grpc::StatusCode::INTERNAL;
+    case ErrorCode::kDoesNotFit: return grpc::StatusCode::RESOURCE_EXHAUSTED;
+    case ErrorCode::kTimeout: return grpc::StatusCode::DEADLINE_EXCEEDED;
+    case ErrorCode::kPeerLost: return grpc::StatusCode::ABORTED;
+    case ErrorCode::kCancelled: return grpc::StatusCode::CANCELLED;
+    case ErrorCode::kMismatch: return grpc::StatusCode::FAILED_PRECONDITION;
+  }
+  return grpc::StatusCode::UNKNOWN;
+}
+
+std::string clipped(const std::string& message) {
+  return message.size() <= kMaxMessageBytes ? message : message.substr(0, kMaxMessageBytes) + " … (cut)";
+}
+
+/// Control characters out: the message will be printed on somebody's terminal.
+std::string printable(std::string text) {
+  for (char& c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 32 && c != '\n') || byte == 127) c = '?';
+  }
+  return text;
+}
+
+}  // namespace
+
+const char* name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kLength: return "length";
+    case FinishReason::kEos: return "eos";
+    case FinishReason::kCancelled: return "cancelled";
+  }
+  return "unknown";
+}
+
+wire::Failure toWire(const Error& error) {
+  wire::Failure failure;
+  failure.set_code(name(error.code()));
+  failure.set_scope(name(error.scope()));
+  failure.set_message(clipped(error.message()));
+  return failure;
+}
+
+Error fromWire(const wire::Failure& failure) {
+  ErrorCode code = ErrorCode::kIo;
+  ErrorScope scope = ErrorScope::kJob;
+  for (const ErrorCode each : kCodes) {
+    if (failure.code() == name(each)) code = each;
+  }
+  for (const ErrorScope each : kScopes) {
+    if (failure.scope() == name(each)) scope = each;
+  }
+  return Error(code, printable(clipped(failure.message())), scope);
+}
+
+grpc::Status toGrpc(const Error& error) {
+  return grpc::Status(grpcCode(error.code()), clipped(error.message()), toWire(error).SerializeAsString());
+}
+
+Error fromGrpc(const grpc::Status& status, const std::string& peer) {
+  if (!status.error_details().empty()) {
+    wire::Failure failure;
+    if (failure.ParseFromString(status.error_details()) && !failure.code().empty()) return fromWire(failure);
+  }
+  const std::string message = printable(clipped(status.error_message()));
+  if (const std::string why = explainTls(message); !why.empty()) {
+    return makeError(ErrorCode::kMismatch, ErrorScope::kJob, "cannot talk to ", peer, ": ", why);
+  }
+  switch (status.error_code()) {
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return makeError(ErrorCode::kTimeout, ErrorScope::kLink, peer, " did not answer in time");
+    case grpc::StatusCode::CANCELLED:
+      return makeError(ErrorCode::kCancelled, "the call to ", peer, " was cancelled");
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return makeError(ErrorCode::kUnsupported, peer, " does not know this call: it is another version or another program");
+    default:
+      return makeError(ErrorCode::kPeerLost, ErrorScope::kLink, "no connection to ", peer, ": ", message);
+  }
+}
+
+wire::GenerateRequest toWire(const GenerateRequest& request) {
+  wire::GenerateRequest message;
+  message.mutable_prompt()->Add(request.prompt.begin(), request.prompt.end());
+  message.set_max_tokens(request.max_tokens);
+  message.set_ignore_eos(request.ignore_eos);
+  message.mutable_eos_ids()->Add(request.eos_ids.begin(), request.eos_ids.end());
+  message.set_temperature(request.temperature);
+  message.set_top_p(request.top_p);
+  message.set_top_k(request.top_k);
+  message.set_seed(request.seed);
+  message.set_want_logits(request.want_logits);
+  return message;
+}
+
+Result<GenerateRequest> fromWire(const wire::GenerateRequest& message) {
+  if (message.prompt().empty()) return invalid("the prompt has no tokens; expected at least one");
+  if (message.max_tokens() < 0) return invalid("max_tokens must not be negative, got ", message.max_tokens());
+  for (const int32_t id : message.prompt()) {
+    if (id < 0) return invalid("token ids must not be negative, got ", id, " in the prompt");
+  }
+  GenerateRequest request;
+  request.prompt.assign(message.prompt().begin(), message.prompt().end());
+  request.max_tokens = message.max_tokens();
+  request.ignore_eos = message.ignore_eos();
+  request.eos_ids.assign(message.eos_ids().begin(), message.eos_ids().end());
+  request.temperature = message.temperature();
+  request.top_p = message.top_p() == 0 ? 1 : message.top_p();
+  request.top_k = message.top_k();
+  request.seed = message.seed();
+  request.want_logits = message.want_logits();
+  return request;
+}
+
+wire::Done toWire(const GenerateStats& stats) {
+  wire::Done done;
+  done.set_reason(stats.reason == FinishReason::kLength ? wire::LENGTH
+                  : stats.reason == FinishReason::kEos  ? wire::EOS
+                                                        : wire::CANCELLED);
+  done.set_prompt_tokens(stats.prompt_tokens);
+  done.set_generated_tokens(stats.generated_tokens);
+  done.set_prefill_seconds(stats.prefill_seconds);
+  done.set_decode_seconds(stats.decode_seconds);
+  return done;
+}
+
+GenerateStats fromWire(const wire::Done& done) {
+  GenerateStats stats;
+  stats.reason = done.reason() == wire::EOS      ? FinishReason::kEos
+                 : done.reason() == wire::LENGTH ? FinishReason::kLength
+                                                 : FinishReason::kCancelled;
+  stats.prompt_tokens = done.prompt_tokens();
+  stats.generated_tokens = done.generated_tokens();
+  stats.prefill_seconds = done.prefill_seconds();
+  stats.decode_seconds = done.decode_seconds();
+  return stats;
+}
+
+wire::MeasureReply toWire(const Measurement& measurement) {
+  wire::MeasureReply reply;
+  for (const ReadRate& each : measurement.read) {
+    wire::ReadBandwidth* read = reply.add_read();
+    read->set_threads(each.threads);
+    read->set_gb_per_s(each.rate.median);
+    read->set_spread(each.rate.spread);
+  }
+  reply.set_int8_gop_per_s(measurement.int8_gop_per_s.median);
+  reply.set_int8_spread(measurement.int8_gop_per_s.spread);
+  reply.set_int8_method(measurement.int8_method);
+  reply.set_f32_gflop_per_s(measurement.f32_gflop_per_s.median);
+  reply.set_f32_spread(measurement.f32_gflop_per_s.spread);
+  reply.set_memory_bytes(measurement.memory_bytes);
+  reply.set_available_bytes(measurement.available_bytes);
+  reply.set_cores(measurement.cores);
+  reply.set_threads(measurement.threads);
+  reply.set_cpu(measurement.cpu);
+  return reply;
+}
+
+Measurement fromWire(const wire::MeasureReply& reply) {
+  Measurement measurement;
+  for (const wire::ReadBandwidth& each : reply.read()) {
+    measurement.read.push_back({each.threads(), {each.gb_per_s(), each.spread()}});
+  }
+  measurement.int8_gop_per_s = {reply.int8_gop_per_s(), reply.int8_spread()};
+  measurement.int8_method = printable(reply.int8_method());
+  measurement.f32_gflop_per_s = {reply.f32_gflop_per_s(), reply.f32_spread()};
+  measurement.memory_bytes = reply.memory_bytes();
+  measurement.available_bytes = reply.available_bytes();
+  measurement.cores = reply.cores();
+  measurement.threads = reply.threads();
+  measurement.cpu = printable(reply.cpu());
+  return measurement;
+}
+
+std::vector<ChannelArgument> livenessArguments(std::chrono::milliseconds peer_timeout) {
+  // A ping after half the time without a sign of life, and the other half to answer it.
+  const int half = static_cast<int>(std::max<int64_t>(100, peer_timeout.count() / 2));
+  return {{GRPC_ARG_KEEPALIVE_TIME_MS, half},
+          {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, half},
+          {GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1},
+          // By default gRPC stops pinging when no data flows, and a server hangs up on clients that ping.
+          {GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0},
+          {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10},
+          {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0}};
+}
+
+grpc::ChannelArguments clientArguments(std::chrono::milliseconds peer_timeout) {
+  grpc::ChannelArguments arguments;
+  for (const ChannelArgument& each : livenessArguments(peer_timeout)) arguments.SetInt(each.name, each.value);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(peer_timeout.count()));
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // One connection per channel: a broken stream must not be hidden by another channel's connection.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetSslTargetNameOverride(kTlsName);
+  return arguments;
+}
+
+std::string shortHash(const std::string& bytes) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const unsigned char byte : bytes.substr(0, 6)) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text.empty() ? "none" : text;
+}
+
+}  // namespace exo::cluster
