@@ -79,10 +79,13 @@ NodeSharding collectiveRule(const Node& node) {
 }  // namespace
 
 std::vector<Range> scaleRanges(const std::vector<Range>& ranges, int64_t from_size, int64_t size) {
+  using Wide = __int128;  // the products of two sizes
+  const Wide from = std::max<int64_t>(from_size, 1), to = size;
   std::vector<Range> scaled;
   for (const Range& range : ranges) {
-    if (range.size() == 0) scaled.push_back({range.begin * size / std::max<int64_t>(from_size, 1), range.begin * size / std::max<int64_t>(from_size, 1)});
-    else scaled.push_back({range.begin * size / from_size, (range.end * size + from_size - 1) / from_size});
+    const int64_t begin = static_cast<int64_t>(range.begin * to / from);
+    const int64_t end = static_cast<int64_t>((range.end * to + from - 1) / from);
+    scaled.push_back({begin, range.size() == 0 ? begin : end});
   }
   return scaled;
 }

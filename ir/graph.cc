@@ -31,7 +31,15 @@ Graph renumber(const Graph& graph) {
   Graph result = graph;
   std::vector<ValueId> to(graph.values.size(), -1);
   result.values.clear();
+  result.blocks.clear();
+  std::vector<int> block_to(graph.blocks.size(), -1);
   for (Node& node : result.nodes) {
+    int& block = block_to[static_cast<size_t>(node.block)];
+    if (block < 0) {
+      block = static_cast<int>(result.blocks.size());
+      result.blocks.push_back(graph.blocks[static_cast<size_t>(node.block)]);
+    }
+    node.block = block;
     for (ValueId& id : node.operands) id = to[static_cast<size_t>(id)];
     for (ValueId& id : node.results) {
       result.values.push_back(graph.value(id));

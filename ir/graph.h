@@ -59,7 +59,8 @@ struct Graph {
   friend bool operator==(const Graph&, const Graph&) = default;
 };
 
-/// Numbers values in the order of their definition and drops those that no node makes: what printing and parsing keep.
+/// Numbers values and blocks in the order in which nodes mention them and drops what no node makes or belongs to: what
+/// printing and parsing keep.
 Graph renumber(const Graph& graph);
 
 struct Module {

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ir/text.h"
+#include "ir/verify.h"
 
 namespace exo {
 
@@ -166,8 +167,8 @@ class StepRun {
     std::vector<RankState*> group;
     for (int i = 0; i < mesh.stage_sizes[static_cast<size_t>(stage)]; ++i) group.push_back(&ranks_[static_cast<size_t>(mesh.firstRank(stage) + i)]);
     const Op op = ranks_[r].node().op;
-    for (const RankState* member : group) {
-      if (member->done() || member->node().op != op) return false;
+    for (const RankState* member : group) {  // ranks at different collectives of one kind would mix values up
+      if (member->done() || member->node().op != op || resultName(*member) != resultName(ranks_[r])) return false;
     }
     if (op == Op::kAllReduce) reduce(group);
     if (op == Op::kAllGather) gather(group);
@@ -175,6 +176,7 @@ class StepRun {
     for (RankState* member : group) ++member->next;
     return true;
   }
+  static const std::string& resultName(const RankState& rank) { return rank.graph->value(rank.node().results[0]).name; }
   static void reduce(const std::vector<RankState*>& group) {
     Tensor sum = group[0]->at(group[0]->node().operands[0]);
     for (size_t m = 1; m < group.size(); ++m) {
@@ -232,7 +234,27 @@ class StepRun {
 
 }  // namespace
 
+namespace {
+
+Status checkStep(const InterpreterStep& step, int64_t max_context) {
+  if (step.positions.size() != step.tokens.size() || step.sequence.size() != step.tokens.size()) {
+    return invalid("interpreter: ", step.tokens.size(), " tokens need as many positions and sequences, got ", step.positions.size(), " and ", step.sequence.size());
+  }
+  for (size_t t = 0; t < step.tokens.size(); ++t) {
+    if (step.positions[t] < 0 || step.positions[t] >= max_context) return invalid("interpreter: position ", step.positions[t], " is not within the context of ", max_context);
+    if (step.sequence[t] < 0) return invalid("interpreter: sequence ", step.sequence[t], " is negative");
+  }
+  for (int32_t row : step.rows) {
+    if (row < 0 || static_cast<size_t>(row) >= step.tokens.size()) return invalid("interpreter: row ", row, " is not one of ", step.tokens.size(), " tokens");
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<std::vector<std::map<std::string, Tensor>>> Interpreter::step(const InterpreterStep& step) {
+  EXO_TRY(verify(module_, module_.graphs.size() == 1 && !module_.graphs[0].rank ? Stage::kImported : Stage::kPartitioned));
+  EXO_TRY(checkStep(step, max_context_));
   globals_.resize(module_.graphs.size());
   StepRun run(module_, step, weights_, max_context_, globals_);
   EXO_TRY(run.run());

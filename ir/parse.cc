@@ -1,6 +1,7 @@
 // Parsing of the text form (ir/text.h): a cursor over the text and one function per construct. Untrusted input: every
 // number is range-checked, every name looked up, every type checked against the op's own inference.
 #include <charconv>
+#include <cmath>
 #include <map>
 
 #include "ir/text.h"
@@ -10,7 +11,11 @@ namespace exo {
 
 namespace {
 
-constexpr int64_t kMaxStages = 1024, kMaxRanks = 65536;
+// Bounds that keep all later arithmetic within 64 bits, far above any model and cluster.
+constexpr int64_t kMaxRanks = 1024;
+constexpr int64_t kMaxInteger = int64_t{1} << 40;  // of sizes and attributes
+constexpr int64_t kMaxOffset = int64_t{1} << 60;
+constexpr double kMaxElements = 1e17;              // of all values of a graph, T and R taken as 1e6
 
 bool isNameChar(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == '-' || c == '/'; }
 
@@ -85,13 +90,13 @@ class Parser {
     return value;
   }
   Status read(int64_t& value) {
-    EXO_ASSIGN(value, integer("an integer"));
+    EXO_ASSIGN(value, integer("an integer of at most 2^40", -kMaxInteger, kMaxInteger));
     return {};
   }
   Status read(double& value) {
     skipSpace();
     const auto [end, error] = std::from_chars(text_.data() + at_, text_.data() + text_.size(), value);
-    if (error != std::errc{}) return expected("a number");
+    if (error != std::errc{} || !std::isfinite(value)) return expected("a finite number");
     at_ = static_cast<size_t>(end - text_.data());
     return {};
   }
@@ -104,7 +109,7 @@ class Parser {
     EXO_TRY(need("\""));
     value.clear();
     for (; at_ < text_.size() && text_[at_] != '"' && text_[at_] != '\n'; ++at_) {
-      if (text_[at_] == '\\' && at_ + 1 < text_.size()) ++at_;
+      if (text_[at_] == '\\' && (text_.substr(at_ + 1, 1) == "\"" || text_.substr(at_ + 1, 1) == "\\")) ++at_;
       value += text_[at_];
     }
     if (at_ >= text_.size() || text_[at_] != '"') return expected("'\"' at the end of the string");
@@ -127,7 +132,7 @@ class Parser {
     if (take("T")) return T;
     if (take("S")) return S;
     if (take("R")) return R;
-    EXO_ASSIGN(int64_t size, integer("a dimension: T, S, R or a number", 0, int64_t{1} << 40));
+    EXO_ASSIGN(int64_t size, integer("a dimension: T, S, R or a number up to 2^40", 0, kMaxInteger));
     return Dim(size);
   }
   Result<Type> type() {
@@ -138,15 +143,16 @@ class Parser {
     if (!encoding) return errorAt(begin, "expected an encoding (f32, bf16, f16, i32, w8, w4, x8), got '" + encoding_name + "'");
     Type type{*encoding, {}};
     EXO_TRY(need("["));
-    while (!take("]")) {
-      if (!type.shape.empty()) EXO_TRY(need(","));
+    do {
       EXO_ASSIGN(Dim d, dim());
       type.shape.push_back(d);
       if (type.shape.size() > 4) return errorAt(begin, "expected at most 4 dimensions");
-    }
+    } while (take(","));
+    EXO_TRY(need("]"));
     double product = 1;
-    for (Dim d : type.shape) product *= d.isSymbol() ? 1e6 : static_cast<double>(d.size());
-    if (product > 1e17) return errorAt(begin, "expected a tensor of at most 1e17 elements, got " + toString(type));
+    for (Dim d : type.shape) product *= d.isSymbol() ? 1e6 : std::max(1.0, static_cast<double>(d.size()));
+    elements_ += product;
+    if (elements_ > kMaxElements) return errorAt(begin, "expected at most 1e17 elements in all values of a graph, more with " + toString(type));
     return type;
   }
   Result<Split> split() {
@@ -158,12 +164,13 @@ class Parser {
     int64_t at = 0;
     while (!take("]")) {
       if (!split.ranges.empty()) EXO_TRY(need(","));
-      EXO_ASSIGN(int64_t first, integer("an extent or begin:end", 0, int64_t{1} << 40));
+      EXO_ASSIGN(int64_t first, integer("an extent or begin:end", 0, kMaxInteger));
       Range range{at, at + first};
       if (take(":")) {
-        EXO_ASSIGN(int64_t end, integer("the end of a range", first, int64_t{1} << 40));
+        EXO_ASSIGN(int64_t end, integer("the end of a range, at least its begin", first, kMaxInteger));
         range = {first, end};
       }
+      if (range.end > kMaxInteger) return expected("extents that sum to at most 2^40 before this");
       at = range.end;
       split.ranges.push_back(range);
     }
@@ -196,7 +203,7 @@ class Parser {
     EXO_TRY(need("("));
     if (take("pp")) {
       EXO_TRY(need("="));
-      EXO_ASSIGN(int64_t stages, integer("a number of stages", 1, kMaxStages));
+      EXO_ASSIGN(int64_t stages, integer("a number of stages from 1 to 1024", 1, kMaxRanks));
       EXO_TRY(need(","));
       EXO_TRY(need("tp"));
       EXO_TRY(need("="));
@@ -205,13 +212,14 @@ class Parser {
       if (static_cast<int64_t>(sizes.size()) != stages) return expected("tp to list " + std::to_string(stages) + " stages before this");
       mesh.stage_sizes.clear();
       for (int64_t size : sizes) {
-        if (size < 1 || size > kMaxRanks) return expected("stages of 1 to 65536 ranks before this");
+        if (size < 1 || size > kMaxRanks) return expected("stages of 1 to 1024 ranks before this");
         mesh.stage_sizes.push_back(static_cast<int>(size));
       }
+      if (mesh.numRanks() > kMaxRanks) return expected("a mesh of at most 1024 ranks before this");
     } else {
       EXO_TRY(need("tp"));
       EXO_TRY(need("="));
-      EXO_ASSIGN(int64_t size, integer("a number of ranks", 1, kMaxRanks));
+      EXO_ASSIGN(int64_t size, integer("a number of ranks from 1 to 1024", 1, kMaxRanks));
       mesh.stage_sizes = {static_cast<int>(size)};
     }
     EXO_TRY(need(")"));
@@ -222,6 +230,7 @@ class Parser {
   Result<Graph> graph() {
     Graph graph;
     names_.clear();
+    elements_ = 0;
     EXO_TRY(need("graph"));
     EXO_TRY(need("@"));
     EXO_ASSIGN(graph.name, word("a graph name"));
@@ -240,6 +249,7 @@ class Parser {
         region.clear();
       } else if (take("region")) {
         EXO_ASSIGN(region, word("a region name"));
+        if (region == kNoRegion) region.clear();
       } else {
         if (graph.blocks.empty()) return expected("'block'");
         EXO_TRY(node(graph, region));
@@ -251,7 +261,7 @@ class Parser {
       EXO_ASSIGN(ValueId id, operand());
       graph.outputs.push_back(id);
     }
-    return graph;
+    return renumber(graph);  // drops blocks without nodes
   }
   Status block(Graph& graph) {
     EXO_ASSIGN(std::string name, word("a block name"));
@@ -362,7 +372,7 @@ class Parser {
         EXO_ASSIGN(value.sharding, sharding());
       }
       if (take("at")) {
-        EXO_ASSIGN(value.offset, integer("an offset", 0));
+        EXO_ASSIGN(value.offset, integer("an offset from 0 to 2^60", 0, kMaxOffset));
       }
       values.push_back(std::move(value));
     }
@@ -384,6 +394,7 @@ class Parser {
   const std::string& file_;
   size_t at_ = 0;
   int block_ = 0;
+  double elements_ = 0;  // of the values of this graph so far
   std::map<std::string, ValueId> names_;  // with sigil
 };
 

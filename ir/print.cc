@@ -68,7 +68,10 @@ class Printer {
         text += "  block " + b.name + " stage " + std::to_string(b.stage) + "\n";
         region.clear();
       }
-      if (node.region != region) text += "   region " + (region = node.region) + "\n";
+      if (node.region != region) {
+        region = node.region;
+        text += "   region " + (region.empty() ? std::string(kNoRegion) : region) + "\n";
+      }
       text += "    " + line(node) + "\n";
     }
     return text + "  return" + (graph_.outputs.empty() ? "" : " " + names(graph_.outputs)) + "\n}\n";

@@ -12,7 +12,7 @@ int Mesh::firstRank(int stage) const { return std::accumulate(stage_sizes.begin(
 
 int Mesh::stageOf(int rank) const {
   int stage = 0;
-  while (rank >= firstRank(stage) + stage_sizes[static_cast<size_t>(stage)]) ++stage;
+  for (int end = stage_sizes[0]; rank >= end; end += stage_sizes[static_cast<size_t>(stage)]) ++stage;
   return stage;
 }
 

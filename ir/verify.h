@@ -6,9 +6,9 @@
 namespace exo {
 
 enum class Stage {
-  kImported,    // types hold
+  kImported,    // types hold, annotations fit them, caches are filled and read in one block
   kSharded,     // every value has a sharding that fits its type, and every op's operands and results agree with its rule
-  kPartitioned  // local graphs: no sharding, no transfer
+  kPartitioned  // local graphs, one per rank: no sharding, no transfer
 };
 
 /// Error names the node and the rule.

@@ -6,6 +6,13 @@ namespace exo {
 
 namespace {
 
+/// Types and shardings of results.
+bool sameResults(const Graph& graph, const Node& a, const Node& b) {
+  return std::equal(a.results.begin(), a.results.end(), b.results.begin(), b.results.end(), [&](ValueId x, ValueId y) {
+    return graph.value(x).type == graph.value(y).type && graph.value(x).sharding == graph.value(y).sharding;
+  });
+}
+
 bool mergeable(const Node& node) {
   const OpDef& def = definition(node.op);
   return !def.has(kState) && !def.has(kCollective);
@@ -19,7 +26,7 @@ void mergeEqualNodes(Graph& graph) {
   for (Node& node : graph.nodes) {
     for (ValueId& id : node.operands) id = stands[static_cast<size_t>(id)];
     const auto equal = std::find_if(kept.begin(), kept.end(), [&](const Node& other) {
-      return mergeable(node) && other.op == node.op && other.operands == node.operands && other.attrs == node.attrs && graph.resultTypes(other) == graph.resultTypes(node);
+      return mergeable(node) && other.op == node.op && other.operands == node.operands && other.attrs == node.attrs && sameResults(graph, other, node);
     });
     if (equal == kept.end()) {
       kept.push_back(std::move(node));

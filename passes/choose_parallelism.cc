@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "ir/factors.h"
 #include "passes/shard_sizes.h"
@@ -13,6 +14,16 @@ namespace {
 
 constexpr int64_t kSimdRows = 16;  // rows of a weight panel: a split inside one wastes lanes
 
+Status checkShares(const std::vector<double>& shares, size_t stage) {
+  double sum = 0;
+  for (double share : shares) {
+    if (!(share >= 0) || !(share <= 1e9)) return invalid("choose_parallelism: shares of stage ", stage, " must lie between 0 and 1e9, got ", share);
+    sum += share;
+  }
+  if (sum <= 0) return invalid("choose_parallelism: a rank of stage ", stage, " must have a share above 0");
+  return {};
+}
+
 Status assignStages(Graph& graph, const ParallelPlan& plan) {
   graph.mesh.stage_sizes.clear();
   int block = 0;
@@ -21,6 +32,7 @@ Status assignStages(Graph& graph, const ParallelPlan& plan) {
     if (stage.first_block != block || stage.end_block < block || stage.nodes.empty() || stage.shares.size() != stage.nodes.size()) {
       return invalid("choose_parallelism: stage ", s, " must start at block ", block, " and have a share for each of its nodes");
     }
+    EXO_TRY(checkShares(stage.shares, s));
     graph.mesh.stage_sizes.push_back(static_cast<int>(stage.nodes.size()));
     for (; block < stage.end_block && block < static_cast<int>(graph.blocks.size()); ++block) graph.blocks[static_cast<size_t>(block)].stage = static_cast<int>(s);
   }
@@ -32,6 +44,8 @@ Status assignStages(Graph& graph, const ParallelPlan& plan) {
 void copyWeightsPerStage(Graph& graph, Notes& notes) {
   std::vector<int> producer = graph.producers();
   std::map<std::pair<ValueId, int>, ValueId> copies;
+  std::set<std::string> names;
+  for (const Value& value : graph.values) names.insert(value.name);
   std::vector<Node> nodes;
   for (Node node : graph.nodes) {
     const int stage = graph.stageOf(node);
@@ -45,6 +59,7 @@ void copyWeightsPerStage(Graph& graph, Notes& notes) {
         Value value = graph.value(id);
         notes.push_back("@" + value.name + " is used by two stages and held by both");
         value.name += ".stage" + std::to_string(stage);
+        while (!names.insert(value.name).second) value.name += ".copy";
         copy->second = static_cast<ValueId>(graph.values.size());
         graph.values.push_back(value);
         duplicate.results = {copy->second};
@@ -116,6 +131,11 @@ class Annotator {
     const Node& append = producer(node.operands[1]);
     const ValueId query = node.operands[0], cache = append.operands[0];
     const int64_t width = dim(query, 1), kv_heads = dim(cache, 2), head_dim = dim(cache, 3);
+    const auto& a = std::get<AttentionAttrs>(node.attrs);
+    if (width == 0 || a.first_head != 0 || width != kv_heads * a.group * head_dim) {
+      note("attention whose query heads are not " + std::to_string(a.group) + " for each KV head is not split");
+      return;
+    }
     const ValueId query_weight = weightBehind(query);
     const bool blocked = query_weight >= 0 && isBlocked(graph_.value(query_weight).type.encoding);
     const auto ranges = splitByShares(width, attentionUnit(node, width, kv_heads, blocked), shares(node));

@@ -1,7 +1,7 @@
 #include "passes/fuse.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 
 namespace exo {
 
@@ -34,11 +34,8 @@ class Regions {
  private:
   void start(const Node& node) {
     members_.clear();
-    if (node.block != block_) {
-      block_ = node.block;
-      next_ = 0;
-    }
-    name_ = graph_.blocks[static_cast<size_t>(node.block)].name + "." + std::to_string(next_++);
+    block_ = node.block;
+    name_ = graph_.blocks[static_cast<size_t>(node.block)].name + "." + std::to_string(next_[node.block]++);
   }
   /// Communication is a region of its own; otherwise all operands made in this region must be of the same rows.
   bool joins(const Node& node) const {
@@ -56,7 +53,8 @@ class Regions {
   std::vector<int> made_in_;      // node that made a value, -1: a source
   std::vector<size_t> members_;   // nodes of the current region
   std::string name_;
-  int block_ = -1, next_ = 0;
+  int block_ = -1;
+  std::map<int, int> next_;       // number of each block's next region
 };
 
 }  // namespace

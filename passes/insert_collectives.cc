@@ -22,7 +22,7 @@ class Inserter {
     EXO_TRY(findReaders());
     for (const Node& node : source_.nodes) {
       Node copy = node;
-      for (ValueId& id : copy.operands) id = operandFor(node, id);
+      for (size_t i = 0; i < node.operands.size(); ++i) copy.operands[i] = operandFor(node, i);
       graph_.nodes.push_back(copy);
       for (ValueId id : node.results) whole(node, id);
     }
@@ -34,9 +34,14 @@ class Inserter {
   bool everywhere(ValueId id) const { return definition(producerOf(id).op).has(kEverywhere); }
   const Node& producerOf(ValueId id) const { return source_.nodes[static_cast<size_t>(producer_[static_cast<size_t>(id)])]; }
   int stageOf(ValueId id) const { return source_.stageOf(producerOf(id)); }
-  bool flows(const Node& node) const {  // partial sums stay partial through this node
-    return !definition(node.op).has(kSource) && !definition(node.op).factors(node.attrs, source_.operandTypes(node)).linear.empty() &&
-           isPartial(*source_.value(node.results[0]).sharding);
+  /// Positions of the operands whose partial sums stay partial through this node.
+  std::vector<int> flowing(const Node& node) const {
+    if (definition(node.op).has(kSource) || !isPartial(*source_.value(node.results[0]).sharding)) return {};
+    return definition(node.op).factors(node.attrs, source_.operandTypes(node)).linear;
+  }
+  bool flows(const Node& node, size_t position) const {
+    const std::vector<int> positions = flowing(node);
+    return std::find(positions.begin(), positions.end(), static_cast<int>(position)) != positions.end();
   }
 
   /// Which values somebody needs whole, and on which stages.
@@ -54,7 +59,7 @@ class Inserter {
   }
   Status checkNode(const Node& node) {
     const int stage = source_.stageOf(node);
-    const bool keep_partial = flows(node);
+    const bool keep_partial = !flowing(node).empty();
     const NodeSharding rule = shardingRule(source_, node, [&](ValueId id) -> std::optional<Sharding> {
       if (!everywhere(id) && stageOf(id) != stage) return Sharding{Replicated{}};
       if (isPartial(*source_.value(id).sharding) && !keep_partial) return Sharding{Replicated{}};
@@ -69,7 +74,11 @@ class Inserter {
         return makeError(ErrorCode::kUnsupported, "operand ", source_.value(id).name, " must be ", toString(rule.operands[i]), ", is ", toString(have))
             .note("in " + print(source_, node));
       }
-      if (source_.isGlobal(id)) return makeError(ErrorCode::kUnsupported, "the split of @", source_.value(id).name, ", ", toString(have), ", fits no rule").note("in " + print(source_, node));
+      if (source_.isGlobal(id)) {
+        const std::string what = isReplicated(have) ? "@" + source_.value(id).name + " is on stage " + std::to_string(stageOf(id)) + ", its reader on " + std::to_string(stage)
+                                                    : "the split of @" + source_.value(id).name + ", " + toString(have) + ", fits no rule";
+        return makeError(ErrorCode::kUnsupported, what).note("in " + print(source_, node));
+      }
       needs(id, stage);
     }
     return {};
@@ -78,6 +87,7 @@ class Inserter {
   ValueId append(const Node& like, Op op, ValueId operand, Attrs attrs, const std::string& suffix) {
     Value value = graph_.value(operand);
     value.sharding = Replicated{};
+    value.global = false;
     value.name = unique(value.name + suffix);
     graph_.values.push_back(value);
     const ValueId id = static_cast<ValueId>(graph_.values.size()) - 1;
@@ -130,16 +140,16 @@ class Inserter {
     }
     return id;
   }
-  ValueId operandFor(const Node& node, ValueId id) const {
+  ValueId operandFor(const Node& node, size_t position) const {
+    const ValueId id = node.operands[position];
     if (everywhere(id)) return id;
     const int stage = source_.stageOf(node);
     if (stageOf(id) != stage) return moved_.at({id, stage});
-    if (isPartial(*source_.value(id).sharding)) return flows(node) ? id : wholeOf(id);
+    if (isPartial(*source_.value(id).sharding)) return flows(node, position) ? id : wholeOf(id);
     const auto found = replaced_.find(id);
     if (found == replaced_.end()) return id;
     const NodeSharding rule = shardingRule(source_, node, [&](ValueId v) { return source_.value(v).sharding; });
-    const auto position = std::find(node.operands.begin(), node.operands.end(), id) - node.operands.begin();
-    return isReplicated(rule.operands[static_cast<size_t>(position)]) ? found->second : id;
+    return isReplicated(rule.operands[position]) ? found->second : id;
   }
 
   Graph graph_;

@@ -77,6 +77,7 @@ class RankPartition {
       if (graph_.stageOf(node) != stage_) continue;
       for (ValueId id : node.operands) needed[static_cast<size_t>(producer[static_cast<size_t>(id)])] = true;
     }
+    for (ValueId id : graph_.outputs) needed[static_cast<size_t>(producer[static_cast<size_t>(id)])] = needed[static_cast<size_t>(producer[static_cast<size_t>(id)])] || stage_ == 0;
     return needed;
   }
   ValueId define(ValueId id) {
@@ -124,21 +125,6 @@ class RankPartition {
   Graph local_;
   std::vector<ValueId> to_;
 };
-
-/// Blocks that no node of a local graph uses are dropped, so that text and graph agree.
-void dropUnusedBlocks(Graph& graph) {
-  std::vector<int> to(graph.blocks.size(), -1);
-  std::vector<Block> kept;
-  for (Node& node : graph.nodes) {
-    int& index = to[static_cast<size_t>(node.block)];
-    if (index < 0) {
-      index = static_cast<int>(kept.size());
-      kept.push_back(graph.blocks[static_cast<size_t>(node.block)]);
-    }
-    node.block = index;
-  }
-  graph.blocks = std::move(kept);
-}
 
 /// The slice of its checkpoint tensors that a weight value is, per dimension.
 std::vector<Range> sliceOf(const Graph& graph, const Node& node) {
@@ -206,10 +192,7 @@ Status proveCoverage(const Graph& global, const Module& local) {
 Result<Module> partition(const Graph& graph) {
   if (graph.rank) return invalid("partition: the graph is local already (rank ", *graph.rank, ")");
   Module module;
-  for (int rank = 0; rank < graph.mesh.numRanks(); ++rank) {
-    module.graphs.push_back(RankPartition(graph, rank).run());
-    dropUnusedBlocks(module.graphs.back());
-  }
+  for (int rank = 0; rank < graph.mesh.numRanks(); ++rank) module.graphs.push_back(RankPartition(graph, rank).run());
   EXO_TRY(proveCoverage(graph, module));
   return module;
 }

@@ -1,6 +1,7 @@
 // The pipeline as a table of contents, and the pass manager around it.
 #include <algorithm>
 #include <array>
+#include <numeric>
 
 #include "passes/canonicalize.h"
 #include "passes/choose_parallelism.h"
@@ -46,7 +47,14 @@ StepSize largestStep(const PassOptions& options) { return {options.max_tokens, o
 /// Without a plan: equal shares over the mesh that the graph names.
 ParallelPlan planFor(const Graph& graph, const PassOptions& options) {
   if (!options.plan.stages.empty()) return options.plan;
-  return equalPlan(static_cast<int>(graph.blocks.size()), graph.mesh.numStages(), graph.mesh.stage_sizes[0]);
+  ParallelPlan plan = equalPlan(static_cast<int>(graph.blocks.size()), graph.mesh.numStages(), 1);
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    const int size = graph.mesh.stage_sizes[s], first = graph.mesh.firstRank(static_cast<int>(s));
+    plan.stages[s].nodes.resize(static_cast<size_t>(size));
+    std::iota(plan.stages[s].nodes.begin(), plan.stages[s].nodes.end(), first);
+    plan.stages[s].shares.assign(static_cast<size_t>(size), 1.0 / size);
+  }
+  return plan;
 }
 
 Result<Module> runCanonicalize(const Module& m, const PassOptions&, Notes&) { return onGlobal(m, [](const Graph& g) { return Result<Graph>(canonicalize(g)); }); }
@@ -62,7 +70,12 @@ Result<Module> runPartition(const Module& m, const PassOptions&, Notes&) {
 Result<Module> runFuse(const Module& m, const PassOptions&, Notes&) { return onEachRank(m, fuse); }
 Result<Module> runSelect(const Module& m, const PassOptions&, Notes&) { return onEachRank(m, selectKernels); }
 Result<Module> runSchedule(const Module& m, const PassOptions&, Notes&) { return onEachRank(m, schedule); }
+constexpr int64_t kMaxStep = 1'000'000;  // as the text form assumes when it bounds sizes
+
 Result<Module> runMemory(const Module& m, const PassOptions& options, Notes&) {
+  for (int64_t size : {options.max_tokens, options.max_rows}) {
+    if (size < 1 || size > kMaxStep) return invalid("plan_memory: tokens and rows of the largest step must be 1 to ", kMaxStep, ", got ", size);
+  }
   EXO_ASSIGN(Module result, onEachRank(m, [&](const Graph& g) { return planMemory(g, largestStep(options)); }));
   for (const Graph& graph : result.graphs) EXO_TRY(verifyMemory(graph, largestStep(options)));
   return result;

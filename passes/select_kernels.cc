@@ -1,6 +1,7 @@
 #include "passes/select_kernels.h"
 
 #include <map>
+#include <set>
 
 namespace exo {
 
@@ -15,7 +16,10 @@ bool rowWise(const Node& node) { return definition(node.op).has(kElementwise); }
 
 class Selector {
  public:
-  explicit Selector(const Graph& graph) : graph_(graph), source_(graph) { graph_.nodes.clear(); }
+  explicit Selector(const Graph& graph) : graph_(graph), source_(graph) {
+    graph_.nodes.clear();
+    for (const Value& value : graph.values) names_.insert(value.name);
+  }
 
   Graph run() {
     std::map<ValueId, bool> wanted;
@@ -23,6 +27,7 @@ class Selector {
       if (wantsInt8(source_, node)) wanted[node.operands[0]] = true;
     }
     for (const Node& node : source_.nodes) {
+      if (!behind_.empty() && node.region != behind_region_) flush();
       Node copy = node;
       if (wantsInt8(source_, node)) copy.operands[0] = quantized_.at(node.operands[0]);
       graph_.nodes.push_back(copy);
@@ -30,6 +35,7 @@ class Selector {
         if (wanted.contains(id)) quantize(node, id);
       }
     }
+    flush();
     return renumber(graph_);
   }
 
@@ -37,16 +43,31 @@ class Selector {
   void quantize(const Node& maker, ValueId id) {
     Value value = source_.value(id);
     value.type.encoding = Encoding::kX8;
+    value.global = false;
     value.name += ".q";
+    while (!names_.insert(value.name).second) value.name += ".q";
     graph_.values.push_back(value);
     const ValueId result = quantized_[id] = static_cast<ValueId>(graph_.values.size()) - 1;
-    const std::string region = rowWise(maker) ? maker.region : maker.region + ".q";
-    graph_.nodes.push_back({Op::kQuantize, NoAttrs{}, {id}, {result}, maker.block, region});
+    Node node{Op::kQuantize, NoAttrs{}, {id}, {result}, maker.block, maker.region};
+    if (rowWise(maker) || maker.region.empty()) {
+      graph_.nodes.push_back(node);
+      return;
+    }
+    node.region += ".q";
+    behind_region_ = maker.region;
+    behind_.push_back(node);
+  }
+  void flush() {
+    graph_.nodes.insert(graph_.nodes.end(), behind_.begin(), behind_.end());
+    behind_.clear();
   }
 
   Graph graph_;
   const Graph& source_;
   std::map<ValueId, ValueId> quantized_;
+  std::set<std::string> names_;
+  std::vector<Node> behind_;   // wait for the end of the region that made their operands
+  std::string behind_region_;
 };
 
 }  // namespace

@@ -7,6 +7,7 @@
 namespace exo {
 
 std::vector<Range> splitByShares(int64_t total, int64_t unit, const std::vector<double>& shares) {
+  EXO_CHECK(total >= 0 && unit > 0 && std::any_of(shares.begin(), shares.end(), [](double share) { return share > 0; })) << "splitByShares of " << total << " in units of " << unit;
   const int64_t units = (total + unit - 1) / unit;
   const double sum = std::accumulate(shares.begin(), shares.end(), 0.0);
   std::vector<int64_t> counts(shares.size());

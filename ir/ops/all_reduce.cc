@@ -5,6 +5,13 @@
 namespace exo {
 using namespace ops;
 
-const OpDef kAllReduceDef = {"all_reduce", {"x"}, kCollective, defaultAttrs<NoAttrs>, sameAsFirst, noFactors, wireCost, providedByInterpreter};
+namespace {
+Result<std::vector<Type>> inferReduce(const Attrs&, Types in, Types) {
+  EXO_REQUIRE(in[0].encoding == Encoding::kF32 && (in[0].rank() == 2 || in[0].rank() == 3), "all_reduce", "x is f32[T, width] or f32[T, k, width]", in[0]);
+  return std::vector<Type>{in[0]};
+}
+}  // namespace
+
+const OpDef kAllReduceDef = {"all_reduce", {"x"}, kCollective, defaultAttrs<NoAttrs>, inferReduce, noFactors, wireCost, providedByInterpreter};
 
 }  // namespace exo

@@ -10,7 +10,8 @@ Result<std::vector<Type>> inferAttention(const Attrs& attrs, Types in, Types) {
   const auto& a = as<AttentionAttrs>(attrs);
   EXO_REQUIRE(a.head_dim > 0 && a.group > 0 && isActivation(in[0]) && in[0].shape[1].size() % a.head_dim == 0, "attention",
               "query is f32[T, heads * " + std::to_string(a.head_dim) + "]", in[0]);
-  EXO_REQUIRE(in[1].rank() == 4 && in[1].shape[3] == Dim(a.head_dim), "attention", "cache has head_dim " + std::to_string(a.head_dim), in[1]);
+  if (a.first_head < 0 || a.window < 0) return invalid("attention: first_head and window are at least 0, got ", a.first_head, " and ", a.window);
+  EXO_REQUIRE(in[1].rank() == 4 && isConcrete(in[1]) && in[1].shape[3] == Dim(a.head_dim), "attention", "cache has head_dim " + std::to_string(a.head_dim), in[1]);
   const int64_t heads = in[0].shape[1].size() / a.head_dim;
   const int64_t needed = heads == 0 ? 0 : (heads + a.first_head - 1) / a.group + 1;
   EXO_REQUIRE(needed <= in[1].shape[2].size(), "attention", "cache has at least " + std::to_string(needed) + " heads", in[1]);

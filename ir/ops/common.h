@@ -1,6 +1,7 @@
 // What op definitions share: attribute access, type conditions with uniform messages, and common costs.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "ir/ops/definitions.h"
@@ -29,6 +30,9 @@ inline std::optional<Error> require(bool condition, std::string_view op, const s
 inline bool isVector(const Type& type, Encoding encoding, Dim size) {
   return type == Type{encoding, {size}};
 }
+inline bool isConcrete(const Type& type) {
+  return std::none_of(type.shape.begin(), type.shape.end(), [](Dim dim) { return dim.isSymbol(); });
+}
 /// f32 with rank 2 and a concrete number of columns.
 inline bool isActivation(const Type& type) {
   return type.encoding == Encoding::kF32 && type.rank() == 2 && !type.shape[1].isSymbol();
@@ -39,7 +43,6 @@ inline Result<std::vector<Type>> declaredType(const Attrs&, Types, Types declare
   if (declared.size() != 1) return invalid("a source needs exactly one declared type, got ", declared.size());
   return std::vector<Type>{declared[0]};
 }
-inline Result<std::vector<Type>> sameAsFirst(const Attrs&, Types in, Types) { return std::vector<Type>{in[0]}; }
 
 inline Cost noCost(const Attrs&, Types, Types, StepSize) { return {}; }
 /// Reads operands and writes results once; one FLOP per result element.

@@ -8,7 +8,7 @@ using namespace ops;
 namespace {
 Result<std::vector<Type>> inferEmbed(const Attrs&, Types in, Types) {
   EXO_REQUIRE(in[0].encoding == Encoding::kI32 && in[0].rank() == 1, "embed", "tokens are i32[T]", in[0]);
-  EXO_REQUIRE(in[1].rank() == 2, "embed", "table is [vocabulary, width]", in[1]);
+  EXO_REQUIRE(in[1].rank() == 2 && isConcrete(in[1]), "embed", "table is [vocabulary, width]", in[1]);
   return std::vector<Type>{{Encoding::kF32, {in[0].shape[0], in[1].shape[1]}}};
 }
 

@@ -9,7 +9,7 @@ namespace {
 Result<std::vector<Type>> inferExpert(const Attrs&, Types in, Types) {
   const bool quantized = in[0].encoding == Encoding::kX8 && isBlocked(in[1].encoding);
   EXO_REQUIRE((in[0].encoding == Encoding::kF32 || quantized) && (in[0].rank() == 2 || in[0].rank() == 3), "expert_matmul", "x is f32[T, K] or f32[T, k, K]", in[0]);
-  EXO_REQUIRE(in[1].rank() == 3 && in[1].shape[2] == in[0].shape.back(), "expert_matmul", "weight is [experts, N, " + toString(in[0].shape.back()) + "]", in[1]);
+  EXO_REQUIRE(in[1].rank() == 3 && isConcrete(in[1]) && in[1].shape[2] == in[0].shape.back(), "expert_matmul", "weight is [experts, N, " + toString(in[0].shape.back()) + "]", in[1]);
   EXO_REQUIRE(in[2].encoding == Encoding::kI32 && in[2].rank() == 2 && (in[0].rank() == 2 || in[2].shape[1] == in[0].shape[1]), "expert_matmul", "order is i32[T, k]", in[2]);
   EXO_REQUIRE(isVector(in[3], Encoding::kI32, in[1].shape[0].size() + 1), "expert_matmul", "segments are i32[experts + 1]", in[3]);
   return std::vector<Type>{{Encoding::kF32, {in[0].shape[0], in[2].shape[1], in[1].shape[1]}}};

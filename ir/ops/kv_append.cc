@@ -7,7 +7,7 @@ using namespace ops;
 
 namespace {
 Result<std::vector<Type>> inferAppend(const Attrs&, Types in, Types) {
-  EXO_REQUIRE(in[0].rank() == 4, "kv_append", "cache is [positions, 2, heads, head_dim]", in[0]);
+  EXO_REQUIRE(in[0].rank() == 4 && isConcrete(in[0]), "kv_append", "cache is [positions, 2, heads, head_dim]", in[0]);
   const int64_t width = in[0].shape[2].size() * in[0].shape[3].size();
   EXO_REQUIRE(isActivation(in[1]) && in[1].shape[1] == Dim(width), "kv_append", "key is f32[T, " + std::to_string(width) + "]", in[1]);
   EXO_REQUIRE(in[2] == in[1], "kv_append", "value is like key, " + toString(in[1]), in[2]);

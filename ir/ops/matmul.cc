@@ -8,7 +8,7 @@ namespace {
 Result<std::vector<Type>> inferMatMul(const Attrs&, Types in, Types) {
   const bool quantized = in[0].encoding == Encoding::kX8 && isBlocked(in[1].encoding);
   EXO_REQUIRE(in[0].rank() == 2 && (in[0].encoding == Encoding::kF32 || quantized), "matmul", "x is f32[T, K], or x8[T, K] with w8 or w4 weights", in[0]);
-  EXO_REQUIRE(in[1].rank() == 2 && in[1].shape[1] == in[0].shape[1], "matmul", "weight is [N, " + toString(in[0].shape[1]) + "]", in[1]);
+  EXO_REQUIRE(in[1].rank() == 2 && isConcrete(in[1]) && in[1].shape[1] == in[0].shape[1], "matmul", "weight is [N, " + toString(in[0].shape[1]) + "]", in[1]);
   return std::vector<Type>{{Encoding::kF32, {in[0].shape[0], in[1].shape[0]}}};
 }
 

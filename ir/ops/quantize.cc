@@ -7,7 +7,7 @@ using namespace ops;
 
 namespace {
 Result<std::vector<Type>> inferQuantize(const Attrs&, Types in, Types) {
-  EXO_REQUIRE(in[0].encoding == Encoding::kF32 && in[0].rank() >= 2, "quantize", "x is f32[T, K]", in[0]);
+  EXO_REQUIRE(in[0].encoding == Encoding::kF32 && (in[0].rank() == 2 || in[0].rank() == 3) && !in[0].shape.back().isSymbol(), "quantize", "x is f32[T, K] or f32[T, k, K]", in[0]);
   return std::vector<Type>{{Encoding::kX8, in[0].shape}};
 }
 

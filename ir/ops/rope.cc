@@ -10,7 +10,7 @@ Result<std::vector<Type>> inferRope(const Attrs& attrs, Types in, Types) {
   const auto& a = as<RopeAttrs>(attrs);
   EXO_REQUIRE(isActivation(in[0]) && a.head_dim > 0 && in[0].shape[1].size() % a.head_dim == 0, "rope", "x is f32[T, heads * " + std::to_string(a.head_dim) + "]", in[0]);
   EXO_REQUIRE(isVector(in[1], Encoding::kI32, in[0].shape[0]), "rope", "positions are i32[T]", in[1]);
-  EXO_REQUIRE(a.rotary_dim % 2 == 0 && a.rotary_dim <= a.head_dim && isVector(in[2], Encoding::kF32, a.rotary_dim / 2), "rope",
+  EXO_REQUIRE(a.rotary_dim >= 0 && a.rotary_dim % 2 == 0 && a.rotary_dim <= a.head_dim && isVector(in[2], Encoding::kF32, a.rotary_dim / 2), "rope",
               "table is f32[rotary_dim / 2 = " + std::to_string(a.rotary_dim / 2) + "]", in[2]);
   return std::vector<Type>{in[0]};
 }

@@ -5,7 +5,10 @@ namespace exo {
 using namespace ops;
 
 namespace {
-Result<std::vector<Type>> inferSend(const Attrs&, Types, Types) { return std::vector<Type>{}; }
+Result<std::vector<Type>> inferSend(const Attrs&, Types in, Types) {
+  EXO_REQUIRE(in[0].rank() <= 3, "send", "x is a value of the step, of at most 3 dimensions", in[0]);
+  return std::vector<Type>{};
+}
 }  // namespace
 
 const OpDef kSendDef = {"send", {"x"}, kCollective, defaultAttrs<SendAttrs>, inferSend, noFactors, wireCost, providedByInterpreter};

@@ -6,7 +6,7 @@ using namespace ops;
 
 namespace {
 Result<std::vector<Type>> inferSiluMul(const Attrs&, Types in, Types) {
-  EXO_REQUIRE(in[0].encoding == Encoding::kF32 && in[0].rank() >= 2, "silu_mul", "gate is f32[T, N]", in[0]);
+  EXO_REQUIRE(in[0].encoding == Encoding::kF32 && (in[0].rank() == 2 || in[0].rank() == 3), "silu_mul", "gate is f32[T, N] or f32[T, k, N]", in[0]);
   EXO_REQUIRE(in[1] == in[0], "silu_mul", "up is like gate, " + toString(in[0]), in[1]);
   return std::vector<Type>{in[0]};
 }

@@ -5,6 +5,13 @@
 namespace exo {
 using namespace ops;
 
-const OpDef kTransferDef = {"transfer", {"x"}, kCollective, defaultAttrs<TransferAttrs>, sameAsFirst, noFactors, wireCost, providedByInterpreter};
+namespace {
+Result<std::vector<Type>> inferTransfer(const Attrs&, Types in, Types) {
+  EXO_REQUIRE(in[0].rank() <= 3, "transfer", "x is a value of the step, of at most 3 dimensions", in[0]);
+  return std::vector<Type>{in[0]};
+}
+}  // namespace
+
+const OpDef kTransferDef = {"transfer", {"x"}, kCollective, defaultAttrs<TransferAttrs>, inferTransfer, noFactors, wireCost, providedByInterpreter};
 
 }  // namespace exo

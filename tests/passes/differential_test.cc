@@ -1,0 +1,201 @@
+// One global graph against N simulated ranks: random small models through the whole pipeline, run by the interpreter.
+// Weights are functions of (name, index), so that a wrong slice, offset or head shows in the logits.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "frontend/architectures/architecture.h"
+#include "frontend/checkpoint/random_weights.h"
+#include "ir/text.h"
+#include "model_runs.h"
+#include "passes/canonicalize.h"
+#include "passes/fuse.h"
+#include "passes/pass.h"
+#include "passes/select_kernels.h"
+
+namespace exo {
+namespace {
+
+constexpr int64_t kContext = 24;
+
+class Random {
+ public:
+  explicit Random(uint64_t seed) : engine_(seed) {}
+  int64_t in(int64_t low, int64_t high) { return low + static_cast<int64_t>(engine_() % static_cast<uint64_t>(high - low + 1)); }
+  bool chance(int64_t percent) { return in(1, 100) <= percent; }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+enum class Mixture { kNever, kMaybe };
+
+/// Odd on purpose: widths that no rank count divides, head sizes unlike hidden / heads, single KV heads.
+ModelConfig randomConfig(Random& random, Mixture mixture) {
+  ModelConfig config;
+  config.num_layers = random.in(1, 4);
+  config.num_kv_heads = random.chance(30) ? 1 : random.in(2, 5);
+  config.num_heads = config.num_kv_heads * random.in(1, 4);
+  config.head_dim = 2 * random.in(1, 8);
+  config.hidden_size = random.in(5, 45);
+  config.intermediate_size = random.in(3, 70);
+  config.vocab_size = random.in(17, 80);
+  config.max_position_embeddings = kContext;
+  config.rms_norm_eps = 1e-5;
+  config.tie_word_embeddings = random.chance(50);
+  config.qkv_bias = random.chance(50);
+  config.attention_output_bias = random.chance(30);
+  config.mlp_bias = random.chance(30);
+  config.qk_norm = random.chance(50);
+  for (int64_t i = 0; i < config.num_layers; ++i) config.sliding_window.push_back(random.chance(40) ? std::optional(random.in(1, 6)) : std::nullopt);
+  config.family = "qwen3";
+  if (mixture == Mixture::kMaybe && random.chance(50)) {
+    config.family = "qwen3_moe";
+    MoeConfig moe;
+    moe.num_experts = random.in(2, 7);
+    moe.top_k = random.in(1, moe.num_experts);
+    moe.norm_topk_prob = random.chance(50);
+    moe.intermediate_size = random.in(3, 40);
+    for (int64_t i = 0; i < config.num_layers; ++i) moe.is_sparse.push_back(random.chance(70));
+    config.moe = moe;
+  }
+  return config;
+}
+
+std::string describe(const ModelConfig& c) {
+  std::ostringstream out;
+  out << c.num_layers << " layers, heads " << c.num_heads << "/" << c.num_kv_heads << " x " << c.head_dim << ", hidden " << c.hidden_size << ", ffn " << c.intermediate_size << ", vocabulary "
+      << c.vocab_size << (c.tie_word_embeddings ? ", tied" : "") << (c.qkv_bias ? ", qkv bias" : "") << (c.attention_output_bias ? ", o bias" : "") << (c.mlp_bias ? ", mlp bias" : "")
+      << (c.qk_norm ? ", qk norm" : "");
+  if (c.moe) out << ", " << c.moe->top_k << " of " << c.moe->num_experts << " experts x " << c.moe->intermediate_size;
+  return out.str();
+}
+
+/// `ranks[s]` ranks on stage s; shares from `random`, or equal. A share may be zero as long as one is not.
+ParallelPlan planOf(int num_blocks, const std::vector<int>& ranks, Random* random) {
+  ParallelPlan plan;
+  int block = 0, node = 0;
+  for (size_t s = 0; s < ranks.size(); ++s) {
+    StagePlan stage;
+    stage.first_block = block;
+    const int left = num_blocks - block, stages_left = static_cast<int>(ranks.size() - s);
+    const int most = std::max(1, left - (stages_left - 1));
+    block += stages_left == 1 ? left : random ? static_cast<int>(random->in(1, most)) : std::min(most, left / stages_left);
+    stage.end_block = block;
+    for (int r = 0; r < ranks[s]; ++r) {
+      stage.nodes.push_back(node++);
+      stage.shares.push_back(!random ? 1.0 : r > 0 && random->chance(20) ? 0.0 : static_cast<double>(random->in(1, 9)));
+    }
+    plan.stages.push_back(stage);
+  }
+  return plan;
+}
+
+/// Three steps: two prompts, then the rest of one with a token of the other, then one token each.
+std::vector<InterpreterStep> steps(Random& random, int64_t vocabulary) {
+  const auto tokens = [&](int count) {
+    std::vector<int32_t> ids;
+    for (int i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(random.in(0, vocabulary - 1)));
+    return ids;
+  };
+  std::vector<InterpreterStep> result(3);
+  testing::appendTokens(result[0], 1, 0, tokens(5));
+  testing::appendTokens(result[0], 0, 0, tokens(3));
+  testing::appendTokens(result[1], 0, 3, tokens(1));
+  testing::appendTokens(result[1], 1, 5, tokens(4));
+  testing::appendTokens(result[2], 1, 9, tokens(1));
+  testing::appendTokens(result[2], 0, 4, tokens(1));
+  result[0].rows = {4, 7};  // only the last tokens' logits, as a server asks
+  return result;
+}
+
+struct Case {
+  ModelConfig config;
+  ParallelPlan plan;
+  Encoding encoding = Encoding::kF32;
+  uint64_t seed = 0;
+};
+
+Result<Graph> import(const Case& test) {
+  return buildGraph(test.config, {"model", kContext, test.config.vocab_size, [&](const std::string&) { return test.encoding; }, Encoding::kF32});
+}
+
+Result<Module> compile(const Graph& graph, const ParallelPlan& plan) {
+  PassOptions options;
+  options.plan = plan;
+  options.max_tokens = options.max_rows = 16;
+  Notes notes;
+  std::vector<const Pass*> passes;
+  for (const Pass& pass : allPasses()) passes.push_back(&pass);
+  return runPasses(Module{{graph}}, passes, options, notes, [](size_t, const Pass&, const Module& module) -> Status {
+    EXO_ASSIGN(Module again, parseModule(print(module)));
+    if (print(again) != print(module)) return invalid("printing is not canonical");
+    if (again != module) return invalid("parse(print(m)) != m:\n", print(module));
+    return {};
+  });
+}
+
+struct Worst {
+  double relative = 0;
+  size_t rows = 0, argmax_differs = 0;
+};
+
+/// The oracle is the global graph; for blocked encodings with the same int8 activations.
+void expectEqual(const Case& test, double tolerance, Worst& worst) {
+  auto global = import(test);
+  ASSERT_TRUE(global.ok()) << global.error();
+  auto local = compile(*global, test.plan);
+  ASSERT_TRUE(local.ok()) << local.error();
+  const auto weights = testing::weightsFrom(std::make_shared<RandomWeights>(test.seed));
+  testing::ModelRun oracle(Module{{selectKernels(fuse(canonicalize(*global)))}}, weights, kContext), ranks(*local, weights, kContext);
+  Random random(test.seed);
+  for (const InterpreterStep& step : steps(random, test.config.vocab_size)) {
+    auto wanted = oracle.logits(step), got = ranks.logits(step);
+    ASSERT_TRUE(wanted.ok()) << wanted.error();
+    ASSERT_TRUE(got.ok()) << got.error();
+    const auto difference = testing::compare(*got, *wanted);
+    EXPECT_LE(difference.largest, tolerance * difference.range) << "at row " << difference.row << " id " << difference.column;
+    worst.relative = std::max(worst.relative, difference.largest / difference.range);
+    worst.rows += got->size();
+    worst.argmax_differs += difference.argmax_differs;
+  }
+}
+
+std::string describe(const Case& test) {
+  std::ostringstream out;
+  out << "seed " << test.seed << ": " << describe(test.config) << "; stages";
+  for (const StagePlan& stage : test.plan.stages) {
+    out << " [" << stage.first_block << ".." << stage.end_block << ":";
+    for (double share : stage.shares) out << " " << share;
+    out << "]";
+  }
+  return out.str();
+}
+
+const std::vector<std::vector<int>> kMeshes = {{1}, {2}, {3}, {5}, {1, 1}, {1, 1, 1}, {2, 2}, {2, 1}, {1, 3}, {3, 2, 1}, {2, 5}};
+
+class Meshes : public ::testing::TestWithParam<size_t> {
+ protected:
+  void sweep(Encoding encoding, Mixture mixture, int count, double tolerance, size_t argmax_slack) {
+    Worst worst;
+    for (int i = 0; i < count; ++i) {
+      const uint64_t seed = GetParam() * 1000 + static_cast<uint64_t>(i);
+      Random random(seed);
+      Case test{randomConfig(random, mixture), {}, encoding, seed};
+      test.plan = planOf(static_cast<int>(test.config.num_layers) + 2, kMeshes[GetParam()], i % 3 == 0 ? nullptr : &random);
+      SCOPED_TRACE(describe(test));
+      expectEqual(test, tolerance, worst);
+      if (HasFatalFailure()) return;
+    }
+    std::cout << "max |difference| / range " << worst.relative << ", other greedy token in " << worst.argmax_differs << " of " << worst.rows << " rows\n";
+    EXPECT_LE(worst.argmax_differs, argmax_slack);
+  }
+};
+
+/// Only the order of f32 sums differs.
+TEST_P(Meshes, RanksEqualTheGlobalGraph) { sweep(Encoding::kF32, Mixture::kMaybe, 24, 2e-4, 0); }
+
+INSTANTIATE_TEST_SUITE_P(All, Meshes, ::testing::Range<size_t>(0, 11));
+
+}  // namespace
+}  // namespace exo
