@@ -15,7 +15,7 @@ using program::Operand;
 using program::Program;
 
 bool overlap(const Buffer& a, const Buffer& b) {
-  return a.offset_bytes() < b.offset_bytes() + b.size_bytes() && b.offset_bytes() < a.offset_bytes() + a.size_bytes();
+  return a.size_bytes() > 0 && b.size_bytes() > 0 && a.offset_bytes() < b.offset_bytes() + b.size_bytes() && b.offset_bytes() < a.offset_bytes() + a.size_bytes();
 }
 
 enum class Mode { kRead, kWrite };
@@ -122,7 +122,7 @@ class Hazards {
   Status checkRead(const OperandNeed& need, uint32_t index) const {
     const Buffer& buffer = program_.buffers(static_cast<int>(index));
     const int definer = defined_by_[index];
-    if (definer == kNobody)
+    if (definer == kNobody && buffer.columns() > 0)
       return invalid("reads buffer \"", buffer.name(), "\", which holds nothing here: never written, or overwritten since");
     return checkOrigin(need, buffer, definer);
   }

@@ -112,14 +112,14 @@ Status checkExperts(const Kernel& kernel) {
     return invalid("top_k ", kernel.top_k(), " is more than the ", kernel.experts(), " experts");
   if (kernel.op() != Kernel::EXPERT_MATMUL) return {};
   EXO_TRY(inRange("n", kernel.n(), 1, kMaxDimension));
-  EXO_TRY(inRange("k", kernel.k(), 1, kMaxDimension));
+  EXO_TRY(inRange("k", kernel.k(), 0, kMaxDimension));
   if (kernel.group() > 1 && kernel.group() != kernel.top_k())
     return invalid("group must be 0, 1 or top_k = ", kernel.top_k(), ", got ", kernel.group());
   return checkWeightEncoding(kernel);
 }
 
 Status checkVocabularyRange(const Kernel& kernel) {
-  EXO_TRY(inRange("n", kernel.n(), 1, kMaxDimension));
+  EXO_TRY(inRange("n", kernel.n(), 0, kMaxDimension));
   return inRange("index_offset", kernel.index_offset(), 0, (uint64_t{1} << 31) - 1 - kernel.n());
 }
 
@@ -130,8 +130,9 @@ Status checkKernelNumbers(const Kernel& kernel) {
       EXO_TRY(inRange("k", kernel.k(), 1, kMaxDimension));
       return checkWeightEncoding(kernel);
     case Kernel::MATMUL:
+      // k 0: a rank without a share; its partial sums are zeros.
       EXO_TRY(inRange("n", kernel.n(), 1, kMaxDimension));
-      EXO_TRY(inRange("k", kernel.k(), 1, kMaxDimension));
+      EXO_TRY(inRange("k", kernel.k(), 0, kMaxDimension));
       return checkWeightEncoding(kernel);
     case Kernel::RMS_NORM:
       EXO_TRY(inRange("n", kernel.n(), 1, kMaxDimension));

@@ -57,7 +57,8 @@ Status checkInput(const Buffer& buffer) {
 Status checkBuffer(const Program& program, const Buffer& buffer, const ProgramFacts& facts) {
   if (!program::Encoding_IsValid(buffer.encoding()) || rowBytes(buffer.encoding(), 1) == 0)
     return invalid("encoding ", static_cast<int>(buffer.encoding()), " is not one of buffers");
-  EXO_TRY(inRange("columns", buffer.columns(), 1, kMaxDimension));
+  // No columns: of a rank without a share of a split.
+  EXO_TRY(inRange("columns", buffer.columns(), 0, kMaxDimension));
   EXO_ASSIGN(const RowCount rows, rowCount(buffer.rows(), facts));
   const uint64_t needed = static_cast<uint64_t>(maxRows(program, rows)) *
                           static_cast<uint64_t>(rowBytes(buffer.encoding(), static_cast<int64_t>(buffer.columns())));
@@ -72,7 +73,7 @@ Status checkBuffer(const Program& program, const Buffer& buffer, const ProgramFa
 }
 
 Status checkSlice(const Weight& weight, const program::TensorSlice& slice) {
-  const uint64_t weight_rows = std::max<uint64_t>(1, weight.rows());
+  const uint64_t weight_rows = weight.layout() == Weight::VECTOR ? 1 : weight.rows();
   EXO_TRY(inRange("columns", slice.columns(), 1, kMaxDimension));
   EXO_TRY(inRange("rows", slice.rows(), 1, kMaxDimension));
   if (slice.row_begin() > slice.row_end() || slice.row_end() > slice.rows())
@@ -86,14 +87,14 @@ Status checkSlice(const Weight& weight, const program::TensorSlice& slice) {
 }
 
 Status checkWeight(const Weight& weight) {
-  EXO_TRY(inRange("columns", weight.columns(), 1, kMaxDimension));
+  EXO_TRY(inRange("columns", weight.columns(), 0, kMaxDimension));
   if (weight.layout() == Weight::VECTOR) {
     EXO_TRY(inRange("rows of a vector", weight.rows(), 0, 1));
     if (weight.encoding() != program::F32)
       return invalid("a VECTOR must be F32, got ", program::Encoding_Name(weight.encoding()), " (", static_cast<int>(weight.encoding()), ")");
     EXO_TRY(inRange("slices of a vector", weight.slices_size(), 1, 1));
   } else if (weight.layout() == Weight::PANELS) {
-    EXO_TRY(inRange("rows", weight.rows(), 1, kMaxDimension));
+    EXO_TRY(inRange("rows", weight.rows(), 0, kMaxDimension));
     EXO_TRY(inRange("slices", weight.slices_size(), 1, 1 << 16));
     if (!program::Encoding_IsValid(weight.encoding()) || weight.encoding() == program::I32 || weight.encoding() == program::X8)
       return invalid("encoding ", static_cast<int>(weight.encoding()), " is not one of weights");
@@ -114,7 +115,7 @@ Status checkWeight(const Weight& weight) {
 Status checkCache(const Program& program, const program::Cache& cache) {
   if (cache.encoding() != program::F32 && cache.encoding() != program::F16)
     return invalid("a KV cache is F32 or F16, got ", static_cast<int>(cache.encoding()));
-  EXO_TRY(inRange("kv_heads", cache.kv_heads(), 1, 1 << 16));
+  EXO_TRY(inRange("kv_heads", cache.kv_heads(), 0, 1 << 16));
   EXO_TRY(inRange("key_dim", cache.key_dim(), 1, 1 << 16));
   EXO_TRY(inRange("value_dim", cache.value_dim(), 1, 1 << 16));
   const double bytes = 4.0 * 64.0 * static_cast<double>(program.num_pages()) * static_cast<double>(cache.kv_heads()) *
@@ -174,7 +175,7 @@ Result<CallNeeds> allGatherNeeds(const Program& program, const Collective& colle
     return invalid("extents must be one per rank, ", collective.ranks_size(), ", got ", collective.extents_size());
   int64_t sum = 0, mine = 0;
   for (int i = 0; i < collective.extents_size(); ++i) {
-    EXO_TRY(inRange("extent", collective.extents(i), 1, kMaxDimension));
+    EXO_TRY(inRange("extent", collective.extents(i), 0, kMaxDimension));
     sum += static_cast<int64_t>(collective.extents(i));
     if (collective.ranks(i) == program.rank()) mine = static_cast<int64_t>(collective.extents(i));
   }

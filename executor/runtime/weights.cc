@@ -43,7 +43,7 @@ class Chunks {
   }
 
  private:
-  std::vector<int64_t> first_;   // per weight; every weight has at least one chunk
+  std::vector<int64_t> first_;   // per weight; equal for those without rows
   int64_t count_ = 0;
 };
 
@@ -94,6 +94,7 @@ class Loader {
     const Weight& weight = program_.weights(place.weight);
     const program::TensorSlice& slice = weight.slices(place.slice);
     const int64_t columns = static_cast<int64_t>(weight.columns());
+    if (columns == 0) return {};
     if (weight.layout() == Weight::VECTOR) return fillVector(slice, {reinterpret_cast<float*>(data_[place.weight]), weight.columns()});
 
     const int64_t rows = std::min(kChunkRows, rowsOf(weight) - place.row);

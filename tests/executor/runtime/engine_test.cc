@@ -223,6 +223,39 @@ TEST(Engine, ProgressEndsAtTheTotal) {
   EXPECT_EQ(total, (*engine)->memory().weights);
 }
 
+// An uneven split may leave a rank nothing of a layer: its projection of no columns is a sum of nothing.
+TEST(Engine, AProjectionOfNoColumnsAddsZeros) {
+  const std::string tensor = "model.layers.0.mlp.down_proj.weight";
+  const auto zeros = [&](const program::TensorSlice& slice, int64_t row, std::span<float> out) -> Status {
+    EXO_TRY(testing::readWeight(slice, row, out));
+    if (slice.tensor() == tensor) std::fill(out.begin(), out.end(), 0.0f);
+    return {};
+  };
+  auto whole = Engine::create(testing::loadProgram("tiny_llama"), {.threads = 2}, zeros, nullptr);
+  ASSERT_TRUE(whole.ok()) << whole.error();
+
+  program::Program program = testing::loadProgram("tiny_llama");
+  program::Buffer& nothing = *program.add_buffers();
+  nothing.set_name("nothing");
+  nothing.set_rows(program::TOKENS);
+  for (auto& weight : *program.mutable_weights()) {
+    if (weight.slices(0).tensor() != tensor) continue;
+    weight.set_columns(0);
+    weight.mutable_slices(0)->set_column_end(0);
+  }
+  for (auto& call : *program.mutable_calls()) {
+    if (call.name() != "model.layers.0.mlp.down_proj") continue;
+    *program.add_kernels() = program.kernels(static_cast<int>(call.kernel()));
+    program.mutable_kernels(program.kernels_size() - 1)->set_k(0);
+    call.set_kernel(static_cast<uint32_t>(program.kernels_size()) - 1);
+    call.mutable_in(0)->set_buffer(static_cast<uint32_t>(program.buffers_size()) - 1);
+  }
+  auto part = Engine::create(program, {.threads = 2}, testing::readWeight, nullptr);
+  ASSERT_TRUE(part.ok()) << part.error();
+  const Batch batch = Batch(3).add(kPrompt, 0, {0}, Rows::kAll);
+  EXPECT_EQ(logitsOf(**part, batch), logitsOf(**whole, batch));
+}
+
 TEST(Engine, MoreMemoryThanThereIsIsRefusedWithNumbers) {
   program::Program program = testing::loadProgram("tiny_llama");
   program.set_num_pages(1 << 27);   // 2 layers x 2^27 pages x 64 positions x 2 heads x 32 floats: 4 TiB
