@@ -135,7 +135,7 @@ void Exchange::releaseChunk(size_t index) {
 
 bool Exchange::complete() {
   bool complete = std::all_of(incoming_.begin(), incoming_.end(), [](const Incoming& in) { return in.done; });
-  for (const Outgoing& out : outgoing_) complete = out.done && out.link->flushed() && complete;
+  for (const Outgoing& out : outgoing_) complete = out.link->flushed() && out.done && complete;  // flushed() also pushes
   return complete;
 }
 

@@ -66,7 +66,7 @@ class Exchange {
   /// Polls everything until all is sent and received: `consume()` takes chunks and tells whether it found any.
   template <class Consume>
   Status run(Consume&& consume) {
-    transport::Waiter waiter(timeout_, mesh_.cancel());
+    transport::Waiter waiter(timeout_, mesh_.cancel(), mesh_.spinBudget());
     while (true) {
       const bool sent = sendSome();
       const bool consumed = consume();

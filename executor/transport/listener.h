@@ -28,6 +28,7 @@ struct Endpoint {
 class Listener {
  public:
   /// `address`: the literal to bind to, "127.0.0.1" unless told; port 0 takes a free one. kIo when it cannot be bound.
+  /// Whoever binds to all addresses ("0.0.0.0") puts a reachable one into the endpoint before publishing it.
   static Result<Listener> open(const std::string& address = "127.0.0.1", uint16_t port = 0);
 
   uint16_t port() const { return endpoint_.port; }

@@ -17,6 +17,7 @@
 #include "executor/transport/listener.h"
 #include "executor/transport/session.h"
 #include "executor/transport/transport.h"
+#include "executor/transport/waiter.h"
 #include "ir/base/result.h"
 
 namespace exo::transport {
@@ -60,6 +61,7 @@ class Mesh {
     return *links_[rank];
   }
   const std::atomic<bool>* cancel() const { return cancel_; }
+  SpinBudget& spinBudget() { return spin_budget_; }
 
   /// After a failed operation messages may be half sent: the first failure stays, and every later operation reports it.
   void fail(const Error& error) {
@@ -72,6 +74,7 @@ class Mesh {
   std::vector<std::unique_ptr<Connection>> links_;
   const std::atomic<bool>* cancel_;
   std::optional<Error> failure_;
+  SpinBudget spin_budget_;
 };
 
 }  // namespace exo::transport

@@ -49,6 +49,7 @@ void TcpConnection::fail(ErrorCode code, const std::string& why) {
 
 bool TcpConnection::canSend(uint64_t seq) {
   if (seq - credit_ < ring().num_slots) return true;
+  writeSome();  // credits only come for what is out
   readSome();
   return seq - credit_ < ring().num_slots;
 }

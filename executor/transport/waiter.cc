@@ -2,6 +2,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <thread>
 
 #if defined(__x86_64__)
@@ -13,7 +14,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kSpin = 50us;         // a few one-way times of a fast link
 constexpr auto kYieldUntil = 50ms;   // skew between ranks inside a step is far below this
 constexpr auto kNap = 200us;
 constexpr auto kCheckEvery = 200us;  // so that a lost peer is noticed at once and costs nothing while all goes well
@@ -26,24 +26,19 @@ inline void relax() {
 #endif
 }
 
-/// Spinning on the only processor would keep the awaited peer from running.
-bool oneProcessor() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) == 1;
-}
-
 }  // namespace
 
-Waiter::Waiter(std::chrono::milliseconds timeout, const std::atomic<bool>* cancel) : cancel_(cancel) {
-  static const bool one_processor = oneProcessor();
-  spin_ = one_processor ? Clock::duration::zero() : Clock::duration(kSpin);
-  const Clock::time_point now = Clock::now();
+Waiter::Waiter(std::chrono::milliseconds timeout, const std::atomic<bool>* cancel, SpinBudget& budget)
+    : cancel_(cancel), budget_(budget) {
   // Beyond a year the sum could overflow; nobody waits that long.
-  deadline_ = now + std::min<std::chrono::milliseconds>(timeout, 24h * 365);
+  deadline_ = Clock::now() + std::min<std::chrono::milliseconds>(timeout, 24h * 365);
 }
 
-void Waiter::restart() { idle_ = false; }
+void Waiter::restart() {
+  if (!idle_) return;
+  budget_.time = spun_out_ ? std::max(budget_.time / 2, SpinBudget::kLeast) : std::min(budget_.time * 2, SpinBudget::kMost);
+  idle_ = spun_out_ = false;
+}
 
 Waiter::Verdict Waiter::pause() {
   const Clock::time_point now = Clock::now();
@@ -55,10 +50,11 @@ Waiter::Verdict Waiter::pause() {
   if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed)) return Verdict::kCancelled;
   if (now >= deadline_) return Verdict::kTimeout;
   const Clock::duration idle = now - idle_since_;
-  if (idle < spin_) {
+  if (idle < budget_.time) {
     for (int i = 0; i < 4; ++i) relax();
     return Verdict::kGoOn;
   }
+  spun_out_ = true;
   if (idle < kYieldUntil) {
     sched_yield();
   } else {

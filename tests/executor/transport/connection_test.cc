@@ -323,7 +323,8 @@ TEST(LyingShmPeer, ForeignMemoryIsRefused) {
 TEST(Waiter, EndsAtItsDeadlineAndHardlyUsesTheProcessor) {
   const auto begin = Clock::now();
   const std::clock_t cpu_begin = std::clock();
-  Waiter waiter(600ms, nullptr);
+  SpinBudget budget;
+  Waiter waiter(600ms, nullptr, budget);
   int checks = 0;
   Waiter::Verdict verdict;
   while ((verdict = waiter.pause()) != Waiter::Verdict::kTimeout) checks += verdict == Waiter::Verdict::kCheckPeers;
@@ -331,6 +332,17 @@ TEST(Waiter, EndsAtItsDeadlineAndHardlyUsesTheProcessor) {
   EXPECT_GT(checks, 100);
   // 50 ms of spinning and yielding, then naps.
   EXPECT_LT(static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC, 0.3);
+}
+
+TEST(Waiter, SpinsLessWhenSpinningWasInVain) {
+  SpinBudget budget;
+  for (int i = 0; i < 10; ++i) {
+    Waiter waiter(60s, nullptr, budget);
+    const auto begin = Clock::now();
+    while (Clock::now() - begin < 1ms) (void)waiter.pause();
+    waiter.restart();
+  }
+  EXPECT_EQ(budget.time, SpinBudget::kLeast);
 }
 
 TEST(Waiter, ObeysTheCancelFlag) {
