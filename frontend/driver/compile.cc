@@ -64,7 +64,6 @@ class Compiler {
     request.max_context = max_context_;
     request.max_step_tokens = options_.max_step_tokens;
     EXO_ASSIGN(result_.planned, makePlan(graph, options_.topology, request));
-    result_.notes = result_.planned.plan.notes;
     return {};
   }
 

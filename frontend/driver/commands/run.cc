@@ -1,0 +1,233 @@
+// exoc run: starts the nodes of a plan on this machine, gives them a prompt, streams the answer.
+#include <gflags/gflags.h>
+#include <histedit.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <iomanip>
+#include <iostream>
+#include <sstream>
+
+#include "frontend/checkpoint/replacing_file.h"
+#include "frontend/checkpoint/safetensors.h"
+#include "frontend/driver/commands/commands.h"
+#include "frontend/driver/interrupt.h"
+#include "frontend/driver/local_cluster.h"
+#include "frontend/driver/plan_source.h"
+#include "frontend/driver/text_session.h"
+#include "frontend/template/chat_template.h"
+
+DEFINE_string(prompt, "", "text to go on from (with --chat: the user's message)");
+DEFINE_string(tokens, "", "token ids to go on from, instead of text: 1,2,3");
+DEFINE_int64(max_tokens, 128, "tokens to generate at most");
+DEFINE_bool(ignore_eos, false, "go on behind an end token");
+DEFINE_double(temperature, 0, "0: always the best token; above: sample");
+DEFINE_double(top_p, 1, "sample from the best candidates whose probabilities sum to this");
+DEFINE_int64(top_k, 0, "sample from this many best candidates; 0: all that are kept");
+DEFINE_uint64(seed, 0, "of the sampling");
+DEFINE_string(logits, "", "write the logits of the prompt to this safetensors file");
+DEFINE_string(tokens_out, "", "write {\"tokens\": [...]} of the generated ids to this file");
+DEFINE_bool(chat, false, "use the model's chat template; a conversation on a terminal");
+DEFINE_int32(threads, 0, "per node; 0: the machine's cores divided by the nodes");
+DEFINE_string(isa, "auto", "kernels for: auto, avx512vnni, avxvnni, avx2, generic");
+DEFINE_string(transport, "auto", "between nodes: auto, shm, tcp");
+DEFINE_int32(timeout, 120, "seconds until all nodes must be ready");
+
+namespace exo {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Tokenizer = tokenizer::Tokenizer;
+
+double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+Result<std::vector<int32_t>> tokensFromFlag() {
+  std::vector<int32_t> ids;
+  std::istringstream in(FLAGS_tokens);
+  std::string item;
+  while (std::getline(in, item, ',')) {
+    size_t used = 0;
+    long value = -1;
+    const bool digits = !item.empty() && item.size() < 10 && item.find_first_not_of("0123456789 ") == std::string::npos && item.find_first_of("0123456789") != std::string::npos;
+    if (digits) value = std::stol(item, &used);
+    if (value < 0) return invalid("--tokens: expected ids separated by commas, got \"", item, '"');
+    ids.push_back(static_cast<int32_t>(value));
+  }
+  if (ids.empty()) return invalid("--tokens: expected at least one id");
+  return ids;
+}
+
+Status checkSampling() {
+  if (!std::isfinite(FLAGS_temperature) || FLAGS_temperature < 0) return invalid("--temperature: expected 0 or more, got ", FLAGS_temperature);
+  if (!(FLAGS_top_p > 0 && FLAGS_top_p <= 1)) return invalid("--top_p: expected more than 0 and at most 1, got ", FLAGS_top_p);
+  if (FLAGS_top_k < 0) return invalid("--top_k: expected 0 or more, got ", FLAGS_top_k);
+  if (FLAGS_max_tokens < 0) return invalid("--max_tokens: expected 0 or more, got ", FLAGS_max_tokens);
+  if (FLAGS_threads < 0 || FLAGS_threads > 4096) return invalid("--threads: expected 0 to 4096, got ", FLAGS_threads);
+  if (FLAGS_timeout < 1) return invalid("--timeout: expected at least 1 second, got ", FLAGS_timeout);
+  return {};
+}
+
+/// A bar on the terminal while weights are loaded; nothing elsewhere.
+void showLoading(uint64_t done, uint64_t total) {
+  if (!::isatty(STDERR_FILENO)) return;
+  constexpr int kWidth = 30;
+  const int filled = static_cast<int>(static_cast<double>(done) / static_cast<double>(total) * kWidth);
+  std::cerr << "\rloading [" << std::string(static_cast<size_t>(filled), '#') << std::string(static_cast<size_t>(kWidth - filled), ' ') << "] " << done * 100 / total << " %" << std::flush;
+  if (done == total) std::cerr << "\r" << std::string(60, ' ') << "\r" << std::flush;
+}
+
+cluster::GenerateRequest requestFor(std::vector<int32_t> prompt) {
+  cluster::GenerateRequest request;
+  request.prompt = std::move(prompt);
+  request.max_tokens = FLAGS_max_tokens;
+  request.ignore_eos = FLAGS_ignore_eos;
+  request.temperature = static_cast<float>(FLAGS_temperature);
+  request.top_p = static_cast<float>(FLAGS_top_p);
+  request.top_k = FLAGS_top_k;
+  request.seed = FLAGS_seed;
+  request.want_logits = !FLAGS_logits.empty();
+  return request;
+}
+
+void printStats(const cluster::GenerateStats& stats, double load_seconds) {
+  const auto rate = [](int64_t count, double seconds) { return seconds > 0 ? static_cast<double>(count) / seconds : 0; };
+  std::cerr << std::fixed << std::setprecision(1) << "prompt " << stats.prompt_tokens << " tokens, " << rate(stats.prompt_tokens, stats.prefill_seconds) << " tok/s; generated " << stats.generated_tokens
+            << " tokens, " << rate(stats.generated_tokens - 1, stats.decode_seconds) << " tok/s; first token after " << std::setprecision(3) << stats.prefill_seconds << " s; loaded in " << load_seconds
+            << " s; ended by " << cluster::name(stats.reason) << "\n";
+}
+
+/// What one run holds: the cluster, its client, and the text side of the model.
+struct Session {
+  PlanSource source;
+  std::optional<Tokenizer> tokenizer;
+  std::unique_ptr<LocalCluster> nodes;
+  std::unique_ptr<cluster::ControlClient> client;
+  double load_seconds = 0;
+};
+
+Result<Session> startSession(const std::string& spec, const std::atomic<bool>* cancel) {
+  EXO_ASSIGN(const CompileOptions options, compileOptionsFromFlags());
+  EXO_ASSIGN(PlanSource source, openPlan(spec, options));
+  Session session{std::move(source), std::nullopt, nullptr, nullptr, 0};
+  const std::filesystem::path directory = session.source.plan.model_directory();
+  std::error_code error;
+  if (!directory.empty() && std::filesystem::exists(directory / "tokenizer.json", error)) {
+    EXO_ASSIGN(session.tokenizer, Tokenizer::load(directory));
+  }
+  if (!session.tokenizer && (FLAGS_chat || FLAGS_tokens.empty())) return invalid(session.source.plan.model(), " has no tokenizer.json: give the prompt as ids, --tokens 1,2,3");
+  if (!FLAGS_tokens.empty()) {
+    EXO_ASSIGN(const auto ids, tokensFromFlag());
+    EXO_TRY(checkTokens(ids, session.source.plan));
+  }
+  const auto start = Clock::now();
+  LocalClusterOptions local;
+  local.threads = FLAGS_threads;
+  local.isa = FLAGS_isa;
+  local.transport = FLAGS_transport;
+  local.timeout = std::chrono::seconds(FLAGS_timeout);
+  local.on_loading = showLoading;
+  EXO_ASSIGN(session.nodes, LocalCluster::start(session.source.plan, session.source.directory, local, cancel));
+  session.load_seconds = secondsSince(start);
+  session.source.temporary.reset();  // every node has read it: nothing is left behind, however we end
+  EXO_ASSIGN(const cluster::Address address, cluster::parseAddress(session.nodes->address()));
+  EXO_ASSIGN(session.client, cluster::ControlClient::connect(address, cluster::Security::loopbackOnly()));
+  return session;
+}
+
+/// Runs one request, text to stdout as it comes. Where a node failed, its own words are the error.
+Result<TextResult> answer(Session& session, std::vector<int32_t> prompt, LogitsTable* logits, const std::atomic<bool>* cancel) {
+  TextRequest request;
+  request.generate = requestFor(std::move(prompt));
+  request.logits = logits;
+  request.on_text = [](const std::string& text, int32_t) { std::cout << text << std::flush; };
+  auto result = generateText(*session.client, session.tokenizer ? &*session.tokenizer : nullptr, request, cancel);
+  if (result.ok()) return result;
+  if (result.error().code() == ErrorCode::kPeerLost) {
+    if (auto cause = session.nodes->failure()) return std::move(*cause);
+  }
+  return result;
+}
+
+Result<std::string> renderChat(const Session& session, const nlohmann::ordered_json& messages) {
+  EXO_ASSIGN(const std::string source, loadChatTemplate(session.source.plan.model_directory()));
+  EXO_ASSIGN(const ChatTemplate chat, ChatTemplate::parse(source));
+  nlohmann::ordered_json variables = {{"messages", messages}, {"tools", nullptr}, {"add_generation_prompt", true}, {"bos_token", ""}, {"eos_token", ""}};
+  const auto spelling = [&](std::optional<int32_t> id) { return id ? session.tokenizer->idToToken(*id).value_or("") : ""; };
+  variables["bos_token"] = spelling(session.tokenizer->bosId());
+  const auto eos = session.tokenizer->eosIds();
+  if (!eos.empty()) variables["eos_token"] = spelling(eos[0]);
+  return chat.render(variables);
+}
+
+Result<std::vector<int32_t>> chatPrompt(const Session& session, const nlohmann::ordered_json& messages) {
+  EXO_ASSIGN(const std::string text, renderChat(session, messages));
+  return session.tokenizer->encode(text, tokenizer::Specials::kParse, tokenizer::AddSpecial::kNo);  // the template writes bos itself
+}
+
+const char* userPrompt(EditLine*) { return "> "; }
+
+/// A conversation on the terminal; an empty line or end of input ends it.
+Result<int> converse(Session& session, const std::atomic<bool>* cancel) {
+  std::unique_ptr<EditLine, void (*)(EditLine*)> editor(el_init("exoc", stdin, stdout, stderr), el_end);
+  if (!editor) return makeError(ErrorCode::kIo, "cannot read from this terminal");
+  el_set(editor.get(), EL_PROMPT, userPrompt);
+  el_set(editor.get(), EL_EDITOR, "emacs");
+  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+  int length = 0;
+  while (!*cancel) {
+    const char* line = el_gets(editor.get(), &length);
+    if (!line || length <= 1) return 0;
+    messages.push_back({{"role", "user"}, {"content", std::string(line, static_cast<size_t>(length) - 1)}});
+    EXO_ASSIGN(auto prompt, chatPrompt(session, messages));
+    EXO_ASSIGN(const TextResult result, answer(session, std::move(prompt), nullptr, cancel));
+    std::cout << "\n";
+    printStats(result.stats, session.load_seconds);
+    messages.push_back({{"role", "assistant"}, {"content", result.text}});
+  }
+  return 0;
+}
+
+Result<std::vector<int32_t>> promptFor(const Session& session) {
+  if (!FLAGS_tokens.empty()) return tokensFromFlag();
+  if (FLAGS_chat) return chatPrompt(session, nlohmann::ordered_json::array({{{"role", "user"}, {"content", FLAGS_prompt}}}));
+  EXO_ASSIGN(auto ids, session.tokenizer->encode(FLAGS_prompt, tokenizer::Specials::kAsText, tokenizer::AddSpecial::kYes));
+  if (ids.empty() && session.source.plan.has_bos_id()) ids.push_back(session.source.plan.bos_id());
+  if (ids.empty()) return invalid("--prompt: expected some text");
+  return ids;
+}
+
+Status writeTokens(const std::vector<int32_t>& tokens) {
+  const std::string text = nlohmann::json{{"tokens", tokens}}.dump() + "\n";
+  EXO_ASSIGN(ReplacingFile file, ReplacingFile::create(FLAGS_tokens_out));
+  EXO_TRY(file.write(std::as_bytes(std::span(text))));
+  return std::move(file).commit();
+}
+
+}  // namespace
+
+Result<int> runRun(const std::vector<std::string>& arguments) {
+  EXO_ASSIGN(const std::string spec, onlyArgument(arguments, "a model or a plan"));
+  EXO_TRY(checkSampling());
+  const bool terminal = ::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO);
+  const bool conversation = FLAGS_chat && FLAGS_prompt.empty() && FLAGS_tokens.empty();
+  if (conversation && !terminal) return invalid("--chat without --prompt needs a terminal");
+  const Interrupt interrupt;
+  EXO_ASSIGN(Session session, startSession(spec, interrupt.flag()));
+  if (conversation) return converse(session, interrupt.flag());
+  EXO_ASSIGN(auto prompt, promptFor(session));
+  LogitsTable logits;
+  EXO_ASSIGN(const TextResult result, answer(session, std::move(prompt), FLAGS_logits.empty() ? nullptr : &logits, interrupt.flag()));
+  if (session.tokenizer) std::cout << std::endl;
+  printStats(result.stats, session.load_seconds);
+  if (!FLAGS_logits.empty()) {
+    const TensorToWrite tensor = TensorToWrite::f32("logits", {logits.positions, logits.columns}, logits.values);
+    EXO_TRY(writeSafetensors(FLAGS_logits, std::span(&tensor, 1)));
+  }
+  if (!FLAGS_tokens_out.empty()) EXO_TRY(writeTokens(result.tokens));
+  return *interrupt.flag() ? 1 : 0;
+}
+
+}  // namespace exo
