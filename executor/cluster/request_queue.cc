@@ -47,7 +47,10 @@ Status GenerateJob::push(wire::GenerateEvent event) {
       return cancelled_ || finished_ || event_bytes_ + bytes <= kMaxEventBytes;
     });
     if (cancelled_ || finished_) return clientGone();
-    if (!room) return makeError(ErrorCode::kTimeout, "the client does not read its results");
+    if (!room) {
+      cancelled_ = true;
+      return makeError(ErrorCode::kTimeout, "the client does not read its results");
+    }
     events_.push_back(std::move(event));
     event_bytes_ += bytes;
   }

@@ -55,6 +55,12 @@ Error cancelled(const StopSignal& stop) {
   return stop.error().value_or(makeError(ErrorCode::kCancelled, "the cluster is stopping: ", stop.reason()));
 }
 
+/// The cause, and what this node saw of it: which operation with which peer it was in.
+Error withSighting(Error cause, const Error& seen) {
+  if (seen.code() == ErrorCode::kCancelled || seen.message() == cause.message()) return cause;
+  return std::move(cause).note("seen here: " + seen.message());
+}
+
 Result<Address> listenAddress(const Address& asked, const Security& security) {
   EXO_ASSIGN(const Address address, resolve(asked));
   EXO_TRY(security.allow(address, "listen on"));
@@ -73,14 +79,11 @@ Status serve(Worker& worker, RequestQueue& queue, ControlServer& server, StopSig
     CountingSink sink(*job, server);
     Result<GenerateStats> result = worker.generate(job->request(), sink, job->cancelled());
     const bool breaks_job = !result.ok() && result.error().scope() != ErrorScope::kRequest;
-    if (breaks_job) {
+    if (breaks_job && result.error().scope() == ErrorScope::kLink) {
       // A link breaks before the news comes which node died: give that news a moment, it is the better answer.
       stop.waitFor(kVerdictGrace);
-      const std::optional<Error> verdict = stop.error();
-      job->finish(verdict ? Error(*verdict).note("seen here: " + result.error().message()) : result.error());
-    } else {
-      job->finish(!result.ok() && stop.requested() ? Result<GenerateStats>(cancelled(stop)) : result);
     }
+    job->finish(!result.ok() && stop.requested() ? Result<GenerateStats>(withSighting(cancelled(stop), result.error())) : result);
     queue.done();
     if (breaks_job) return std::move(result).error();
   }
@@ -158,7 +161,8 @@ Status workAsFollower(const NodeOptions& options, const Address& listen, const S
   }
   server.setState(NodeState::kStopping);
   if (!status.ok()) {
-    follower->failed(status.error(), kVerdictGrace);
+    // As in serve(): a broken link may be the effect of a cause that rank 0 knows.
+    follower->failed(status.error(), status.error().scope() == ErrorScope::kLink ? kVerdictGrace : std::chrono::milliseconds(0));
     stop.fail(status.error());
   } else {
     // Rank 0 let it go; its reason is on its way.
@@ -186,8 +190,7 @@ Status conclude(const Status& status, StopSignal& stop) {
   stop.stop("ended");
   std::optional<Error> error = stop.error();
   if (!error) return {};
-  const bool adds = !status.ok() && status.error().code() != ErrorCode::kCancelled && status.error().message() != error->message();
-  return adds ? std::move(*error).note("seen here: " + status.error().message()) : std::move(*error);
+  return status.ok() ? std::move(*error) : withSighting(std::move(*error), status.error());
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ class Worker {
   /// Bytes held after load().
   virtual uint64_t memoryBytes() const = 0;
   /// Rank 0: one request. Errors of scope kRequest concern it alone; any other ends the node. `cancel` turns true when the
-  /// client has gone.
+  /// client has gone; it has when the sink returned an error.
   virtual Result<GenerateStats> generate(const GenerateRequest& request, GenerateSink& sink, const std::atomic<bool>& cancel) = 0;
   /// Other ranks: takes part in rank 0's steps until the end.
   virtual Status follow() = 0;

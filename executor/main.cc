@@ -1,0 +1,232 @@
+// exo-exec: runs one node of a plan. Flags in, libraries called, exit code out.
+#include <gflags/gflags.h>
+#include <glog/logging.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <thread>
+
+#include "codegen/plan.h"
+#include "executor/cluster/run.h"
+#include "executor/cluster/security.h"
+#include "executor/command_line.h"
+#include "executor/node.h"
+#include "executor/plan_node.h"
+#include "executor/status_pipe.h"
+#include "executor/weight_source.h"
+#include "ir/base/version.h"
+
+DEFINE_string(plan, "", "directory with the plan, as exoc compile writes it; the same on every node");
+DEFINE_string(node, "", "which node of the plan this is");
+DEFINE_string(listen, "", "host:port for other nodes and clients; default: the node's address in the plan");
+DEFINE_string(coordinator, "", "host:port of rank 0's node; default: its address in the plan");
+DEFINE_int32(threads, 0, "threads to compute with; 0: one per core, each pinned");
+DEFINE_string(isa, "auto", "instruction set: auto, avx512vnni, avxvnni, avx2, generic");
+DEFINE_string(model, "", "directory with the model's weights; default: where the plan found them");
+DEFINE_string(random_weights, "", "seed: make weights up instead of reading them; the same on every node");
+DEFINE_string(secret_file, "", "file with the cluster secret, at least 16 bytes; needed beyond this machine, the same on every node");
+DEFINE_double(join_timeout, 60, "seconds to wait until every node of the plan has joined");
+DEFINE_double(peer_timeout, 5, "seconds of silence after which a node counts as lost");
+DEFINE_double(step_timeout, 30, "seconds that one operation between nodes may take");
+DEFINE_string(cache_dir, "", "directory for compiled kernels; default: $XDG_CACHE_HOME/exo or ~/.cache/exo; none: no cache");
+DEFINE_string(transport, "auto", "how tensors travel: auto, shm, tcp");
+DEFINE_bool(die_with_parent, false, "end at once when the process that started this one ends");
+DEFINE_int32(status_fd, -1, "descriptor to write events to, as lines of JSON");
+DEFINE_bool(measure_only, false, "run no model: answer exoc topo's measurements at --listen (default 127.0.0.1:52416)");
+
+namespace exo {
+namespace {
+
+constexpr int kFailed = 1, kBadInput = 2;  // exit codes
+constexpr std::chrono::seconds kEndPatience{8};  // of an orderly end: then the process ends anyhow
+constexpr double kMaxSeconds = 86'400;
+
+const std::vector<std::string> kFlags = {"plan",         "node",         "listen",    "coordinator", "threads",         "isa",
+                                         "model",        "random_weights", "secret_file", "join_timeout", "peer_timeout", "step_timeout",
+                                         "cache_dir",    "transport",    "die_with_parent", "status_fd", "measure_only"};
+
+std::string helpText() {
+  return std::string("exo-exec ") + kVersion +
+         ": runs one node of a plan made by exoc compile.\n\n"
+         "usage: exo-exec --plan=DIR --node=NAME [flags]\n\nFlags:\n" +
+         describeFlags(kFlags) +
+         "  --help, --version\n\nExamples:\n"
+         "  exo-exec --plan=plan --node=desk                              the node \"desk\", at its address in the plan\n"
+         "  exo-exec --plan=plan --node=mini --secret_file=cluster.key    beyond one machine: a secret, the same everywhere\n"
+         "  exo-exec --plan=plan --node=n1 --listen=127.0.0.1:0 --coordinator=127.0.0.1:52416\n"
+         "  exo-exec --measure_only --listen=192.168.1.10:52416 --secret_file=cluster.key\n\n"
+         "Exit codes: 0 after an orderly stop (SIGINT, SIGTERM, or one of any other node), 1 for a failure at run time (a lost\n"
+         "node, a full memory), 2 for bad input (flags, plan, model, secret).\n";
+}
+
+Result<std::chrono::milliseconds> seconds(const char* flag, double value) {
+  if (!(value > 0) || value > kMaxSeconds) return invalid("--", flag, ": expected seconds above 0 and up to ", kMaxSeconds, ", got ", value);
+  return std::chrono::milliseconds(std::max<int64_t>(1, static_cast<int64_t>(value * 1000)));
+}
+
+Result<std::optional<uint64_t>> seedFlag() {
+  const std::string& text = FLAGS_random_weights;
+  if (text.empty()) return std::optional<uint64_t>();
+  uint64_t seed = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (error != std::errc() || end != text.data() + text.size()) return invalid("--random_weights: expected a number, got \"", text, "\"");
+  return std::optional<uint64_t>(seed);
+}
+
+std::string cacheDirectory() {
+  if (FLAGS_cache_dir == "none") return "";
+  if (!FLAGS_cache_dir.empty()) return FLAGS_cache_dir;
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') return std::string(cache) + "/exo";
+  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') return std::string(home) + "/.cache/exo";
+  return "";
+}
+
+Result<cluster::Security> securityFlag() {
+  if (FLAGS_secret_file.empty()) return cluster::Security::loopbackOnly();
+  return cluster::Security::fromSecretFile(FLAGS_secret_file);
+}
+
+Status dieWithParent() {
+  if (!FLAGS_die_with_parent) return {};
+  const pid_t parent = ::getppid();
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || parent == 1 || ::getppid() != parent) {
+    return makeError(ErrorCode::kCancelled, "the parent process has ended already");
+  }
+  return {};
+}
+
+cluster::NodeEvents eventsTo(StatusPipe& pipe) {
+  return {.listening =
+              [&pipe](const cluster::Address& address) {
+                pipe.listening(address.text());
+                LOG(INFO) << "listening at " << address.text();
+              },
+          .loading = [&pipe](uint64_t done, uint64_t total) { pipe.loading(done, total); },
+          .ready =
+              [&pipe](const cluster::NodeInfo& info, uint64_t memory) {
+                pipe.ready(info.node, info.rank, memory);
+                LOG(INFO) << "ready: node " << info.node << ", rank " << info.rank << " of " << info.world_size << ", " << info.model << ", "
+                          << (memory >> 20) << " MiB";
+              }};
+}
+
+Result<cluster::NodeOptions> nodeOptions(const plan::Plan& plan, std::optional<uint64_t> seed, StatusPipe& pipe) {
+  EXO_ASSIGN(cluster::NodeOptions options,
+             nodeOfPlan(plan, {.node = FLAGS_node, .listen = FLAGS_listen, .coordinator = FLAGS_coordinator, .random_seed = seed}));
+  EXO_ASSIGN(options.join_timeout, seconds("join_timeout", FLAGS_join_timeout));
+  EXO_ASSIGN(options.peer_timeout, seconds("peer_timeout", FLAGS_peer_timeout));
+  options.events = eventsTo(pipe);
+  return options;
+}
+
+Result<EngineWorkerOptions> workerOptions() {
+  EngineWorkerOptions options;
+  if (FLAGS_threads < 0) return invalid("--threads: expected 0 or more, got ", FLAGS_threads);
+  options.threads = FLAGS_threads;
+  EXO_ASSIGN(options.isa, codegen::parseIsa(FLAGS_isa));
+  EXO_ASSIGN(options.transport, parseTransport(FLAGS_transport));
+  EXO_ASSIGN(options.step_timeout, seconds("step_timeout", FLAGS_step_timeout));
+  options.cache_dir = cacheDirectory();
+  return options;
+}
+
+/// `began` turns true when everything given was good, and the node starts.
+Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::StopSignal& stop, bool& began) {
+  if (FLAGS_plan.empty() || FLAGS_node.empty()) return invalid("--plan and --node are needed (--help shows examples)");
+  EXO_ASSIGN(const plan::Plan plan, loadPlan(FLAGS_plan));
+  EXO_ASSIGN(std::optional<uint64_t> seed, seedFlag());
+  if (!seed && plan.has_random_seed() && FLAGS_model.empty()) seed = plan.random_seed();
+  EXO_ASSIGN(const cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
+  EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions());
+  EXO_ASSIGN(const auto weights, openWeights(FLAGS_model.empty() ? plan.model_directory() : FLAGS_model, seed));
+  EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), {plan.eos_ids().begin(), plan.eos_ids().end()}, *weights, engine, stop);
+  began = true;
+  return cluster::runNode(options, security, worker, stop);
+}
+
+Status runMeasuring(const cluster::Security& security, StatusPipe& pipe, cluster::StopSignal& stop, bool& began) {
+  cluster::MeasureOptions options{.node = FLAGS_node};
+  EXO_ASSIGN(options.listen, cluster::parseAddress(FLAGS_listen.empty() ? "127.0.0.1:52416" : FLAGS_listen));
+  EXO_ASSIGN(options.peer_timeout, seconds("peer_timeout", FLAGS_peer_timeout));
+  options.events = eventsTo(pipe);
+  began = true;
+  return cluster::runMeasureOnly(options, security, stop);
+}
+
+/// SIGINT and SIGTERM end all nodes in order; a second one, or an end that takes too long, ends this process.
+void watchSignals(cluster::StopSignal& stop) {
+  static sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every later thread
+  ::signal(SIGPIPE, SIG_IGN);
+  std::thread([&stop] {
+    for (int number = 0; ::sigwait(&signals, &number) == 0;) {
+      if (stop.requested()) ::_exit(128 + number);
+      stop.stop(number == SIGINT ? "interrupted" : "terminated");
+    }
+  }).detach();
+  std::thread([&stop] {
+    while (!stop.waitFor(std::chrono::hours(1))) {}
+    std::this_thread::sleep_for(kEndPatience);
+    std::cerr << "exo-exec: ending took too long: " << stop.reason() << std::endl;
+    ::_exit(kFailed);
+  }).detach();
+}
+
+int exitCode(const Error& error, bool began) {
+  return began && error.code() != ErrorCode::kInvalidInput ? kFailed : kBadInput;
+}
+
+int run(const std::vector<std::string>& arguments) {
+  for (const std::string& argument : arguments) {
+    if (argument == "--help" || argument == "-h") {
+      std::cout << helpText();
+      return 0;
+    }
+    if (argument == "--version") {
+      std::cout << "exo-exec " << kVersion << "\n";
+      return 0;
+    }
+  }
+  Status status = setFlags(arguments, kFlags);
+  if (status.ok()) status = StatusPipe::check(FLAGS_status_fd);
+  if (status.ok()) status = dieWithParent();
+  if (!status.ok()) {
+    std::cerr << "exo-exec: " << status.error().message() << std::endl;
+    return kBadInput;
+  }
+  // For the detached threads, which never end.
+  static cluster::StopSignal& stop = *new cluster::StopSignal();
+  watchSignals(stop);
+  StatusPipe pipe(FLAGS_status_fd);
+  bool began = false;
+  const Result<cluster::Security> security = securityFlag();
+  status = !security.ok() ? Status(security.error())
+           : FLAGS_measure_only ? runMeasuring(*security, pipe, stop, began)
+                                : runPlan(*security, pipe, stop, began);
+  if (status.ok()) return 0;
+  pipe.error(status.error());
+  std::cerr << "exo-exec" << (FLAGS_node.empty() ? "" : " " + FLAGS_node) << ": " << status.error() << std::endl;
+  return exitCode(status.error(), began);
+}
+
+}  // namespace
+}  // namespace exo
+
+int main(int argc, char** argv) {
+  FLAGS_logtostderr = true;
+  google::InitGoogleLogging(argv[0]);
+  try {
+    return exo::run(std::vector<std::string>(argv + 1, argv + argc));
+  } catch (const std::exception& failure) {  // of third parties: no memory, mostly
+    std::cerr << "exo-exec: " << failure.what() << std::endl;
+    return exo::kFailed;
+  }
+}

@@ -1,0 +1,126 @@
+#include "executor/node.h"
+
+#include "executor/runtime/follower.h"
+#include "executor/weight_source.h"
+
+namespace exo {
+namespace {
+
+// All members have been welcomed at the same moment; a machine that is busy with something else may need some seconds.
+constexpr std::chrono::milliseconds kConnectTimeout{20'000};
+
+cluster::FinishReason toCluster(runtime::FinishReason reason) {
+  switch (reason) {
+    case runtime::FinishReason::kStop: return cluster::FinishReason::kEos;
+    case runtime::FinishReason::kLength: return cluster::FinishReason::kLength;
+    case runtime::FinishReason::kCancelled: return cluster::FinishReason::kCancelled;
+  }
+  return cluster::FinishReason::kCancelled;
+}
+
+cluster::GenerateStats toCluster(const runtime::GenerationResult& result) {
+  return {toCluster(result.finish), result.stats.prompt_tokens, result.stats.generated_tokens, result.stats.prompt_seconds,
+          result.stats.generation_seconds};
+}
+
+}  // namespace
+
+Result<transport::Choice> parseTransport(const std::string& text) {
+  if (text == "auto") return transport::Choice::kAuto;
+  if (text == "shm") return transport::Choice::kShm;
+  if (text == "tcp") return transport::Choice::kTcp;
+  return invalid("--transport: expected auto, shm or tcp, got \"", text, "\"");
+}
+
+EngineWorker::EngineWorker(program::Program program, std::vector<int32_t> eos_ids, const TensorSource& weights, EngineWorkerOptions options,
+                           cluster::StopSignal& stop)
+    : program_(std::move(program)), eos_ids_(std::move(eos_ids)), weights_(weights), options_(std::move(options)), stop_(stop) {}
+
+Result<std::string> EngineWorker::openDataEndpoint(const std::string& host) {
+  EXO_ASSIGN(transport::Listener listener, transport::Listener::open(host));
+  listener_.emplace(std::move(listener));
+  return listener_->endpoint().text();
+}
+
+Status EngineWorker::connect(const cluster::Session& session) {
+  transport::MeshOptions options;
+  options.rank = static_cast<int>(program_.rank());
+  options.world = static_cast<int>(program_.world_size());
+  options.epoch = session.epoch;
+  options.session_key = session.key;
+  for (const cluster::SessionMember& member : session.members) {
+    if (member.rank == program_.rank()) continue;
+    EXO_ASSIGN(transport::Endpoint endpoint, transport::Endpoint::parse(member.data_endpoint));
+    options.peers.push_back({static_cast<int>(member.rank), member.node, std::move(endpoint), options_.transport});
+  }
+  options.connect_timeout = kConnectTimeout;
+  options.cancel = &stop_.flag();
+  EXO_ASSIGN(mesh_, transport::Mesh::connect(std::move(*listener_), options));
+  return {};
+}
+
+Status EngineWorker::createEngine(const Progress& progress) {
+  runtime::EngineOptions options;
+  options.threads = options_.threads;
+  // Told a number of threads, the node shares the machine with others, and all would pin to the same cores.
+  options.pin = options_.threads == 0 ? runtime::Pin::kYes : runtime::Pin::kNo;
+  options.isa = options_.isa;
+  options.object_cache_dir = options_.cache_dir;
+  options.timeout = options_.step_timeout;
+  options.progress = progress;
+  EXO_ASSIGN(engine_, runtime::Engine::create(program_, options, weightReader(weights_, stop_.flag()), mesh_.get()));
+  program_.Clear();  // the engine has its own copy
+  return {};
+}
+
+Status EngineWorker::load(const cluster::Session& session, const Progress& progress) {
+  const bool leads = program_.rank() == 0;
+  if (program_.world_size() > 1) EXO_TRY(connect(session));
+  listener_.reset();
+  EXO_TRY(createEngine(progress));
+  if (!leads) return {};
+  EXO_ASSIGN(driver_, runtime::Driver::create(*engine_, mesh_.get(), options_.step_timeout));
+  generator_ = std::make_unique<runtime::Generator>(*driver_);
+  return {};
+}
+
+uint64_t EngineWorker::memoryBytes() const {
+  if (engine_ == nullptr) return 0;
+  const runtime::EngineMemory memory = engine_->memory();
+  return memory.weights + memory.caches + memory.arena + memory.scratch;
+}
+
+Result<cluster::GenerateStats> EngineWorker::generate(const cluster::GenerateRequest& request, cluster::GenerateSink& sink,
+                                                      const std::atomic<bool>& cancel) {
+  Status sink_status;
+  const auto pass = [&](auto&& give) {
+    if (sink_status.ok()) sink_status = give();
+  };
+  runtime::GenerationRequest generation;
+  generation.prompt = request.prompt;
+  generation.sampling = {request.temperature, request.top_k, request.top_p, request.seed};
+  generation.max_tokens = request.max_tokens;
+  if (!request.ignore_eos) {
+    generation.stop_ids = eos_ids_;
+    generation.stop_ids.insert(generation.stop_ids.end(), request.eos_ids.begin(), request.eos_ids.end());
+  }
+  generation.cancel = &cancel;
+  generation.on_token = [&](int32_t token) { pass([&] { return sink.token(token); }); };
+  if (request.want_logits) {
+    generation.on_prompt_logits = [&](int64_t first, std::span<const float> logits) {
+      const auto columns = static_cast<size_t>(engine_->limits().vocab_size);
+      for (size_t row = 0; row < logits.size() / columns; ++row) {
+        pass([&] {
+          return sink.logits(first + static_cast<int64_t>(row), 0, static_cast<int64_t>(columns), logits.subspan(row * columns, columns));
+        });
+      }
+    };
+  }
+  EXO_ASSIGN(const runtime::GenerationResult result, generator_->generate(generation));
+  EXO_TRY(std::move(sink_status));
+  return toCluster(result);
+}
+
+Status EngineWorker::follow() { return runtime::follow(*engine_, *mesh_, options_.step_timeout); }
+
+}  // namespace exo

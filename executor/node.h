@@ -1,0 +1,64 @@
+// The engine as a member of a cluster: connects the data plane, loads the model, and then drives the steps (rank 0) or
+// follows them.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "codegen/kernel.h"
+#include "executor/cluster/run.h"
+#include "executor/runtime/driver.h"
+#include "executor/runtime/engine.h"
+#include "executor/runtime/generation.h"
+#include "executor/transport/listener.h"
+#include "executor/transport/mesh.h"
+#include "frontend/checkpoint/tensor_source.h"
+#include "ir/base/result.h"
+
+namespace exo {
+
+struct EngineWorkerOptions {
+  int threads = 0;                      // 0: one per physical core, each pinned
+  codegen::Isa isa = codegen::Isa::kAuto;
+  std::string cache_dir;                // compiled kernels; empty: none
+  transport::Choice transport = transport::Choice::kAuto;
+  std::chrono::milliseconds step_timeout{30'000};
+};
+
+/// "auto", "shm", "tcp".
+Result<transport::Choice> parseTransport(const std::string& text);
+
+class EngineWorker final : public cluster::Worker {
+ public:
+  /// `eos_ids`: the model's. `weights` and `stop` outlive the worker.
+  EngineWorker(program::Program program, std::vector<int32_t> eos_ids, const TensorSource& weights, EngineWorkerOptions options,
+               cluster::StopSignal& stop);
+
+  Result<std::string> openDataEndpoint(const std::string& host) override;
+  Status load(const cluster::Session& session, const Progress& progress) override;
+  uint64_t memoryBytes() const override;
+  Result<cluster::GenerateStats> generate(const cluster::GenerateRequest& request, cluster::GenerateSink& sink,
+                                          const std::atomic<bool>& cancel) override;
+  Status follow() override;
+
+ private:
+  Status connect(const cluster::Session& session);
+  Status createEngine(const Progress& progress);
+
+  program::Program program_;
+  const std::vector<int32_t> eos_ids_;
+  const TensorSource& weights_;
+  const EngineWorkerOptions options_;
+  cluster::StopSignal& stop_;
+  std::optional<transport::Listener> listener_;  // until connect()
+  // In this order: each uses those before it.
+  std::unique_ptr<transport::Mesh> mesh_;        // null for one rank
+  std::unique_ptr<runtime::Engine> engine_;
+  std::unique_ptr<runtime::Driver> driver_;      // rank 0
+  std::unique_ptr<runtime::Generator> generator_;
+};
+
+}  // namespace exo

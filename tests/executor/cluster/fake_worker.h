@@ -1,0 +1,86 @@
+// An engine's stand-in: tokens count up from the prompt's last, and it fails when told to.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <thread>
+
+#include "executor/cluster/run.h"
+#include "executor/transport/listener.h"
+
+namespace exo::cluster {
+
+// First prompt tokens with a meaning.
+inline constexpr int32_t kBadRequest = 9001;     // an error of the request alone
+inline constexpr int32_t kBrokenEngine = 9002;   // an error of rank 0's engine
+inline constexpr int32_t kNumLogits = 600'000;   // columns: more than one chunk
+
+class FakeWorker : public Worker {
+ public:
+  FakeWorker(StopSignal& stop, std::chrono::milliseconds token_time) : stop_(stop), token_time_(token_time) {}
+
+  Result<std::string> openDataEndpoint(const std::string& host) override {
+    return transport::Endpoint{host, 4711, "boot", "unix"}.text();
+  }
+  Status load(const Session& session, const Progress& progress) override {
+    session_ = session;
+    progress(1, 2);
+    progress(2, 2);
+    return {};
+  }
+  uint64_t memoryBytes() const override { return 1234; }
+  Status follow() override {
+    const auto start = std::chrono::steady_clock::now();
+    while (!stop_.requested()) {
+      stop_.waitFor(std::chrono::milliseconds(5));
+      if (break_after.count() > 0 && std::chrono::steady_clock::now() - start > break_after) {
+        return makeError(ErrorCode::kIo, ErrorScope::kRank, "the fake engine broke in layers.3");
+      }
+    }
+    return makeError(ErrorCode::kCancelled, "told to stop");
+  }
+  Result<GenerateStats> generate(const GenerateRequest& request, GenerateSink& sink, const std::atomic<bool>& cancel) override {
+    if (request.prompt[0] == kBadRequest) return invalid("this prompt is refused");
+    if (request.prompt[0] == kBrokenEngine) return makeError(ErrorCode::kIo, ErrorScope::kRank, "rank 0's fake engine broke");
+    if (request.want_logits) {
+      std::vector<float> row(kNumLogits);
+      for (size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(i);
+      EXO_TRY(sink.logits(0, 0, kNumLogits, row));
+    }
+    GenerateStats stats{.prompt_tokens = static_cast<int64_t>(request.prompt.size())};
+    for (int64_t i = 1; i <= request.max_tokens; ++i) {
+      if (stop_.waitFor(token_time_)) return makeError(ErrorCode::kCancelled, ErrorScope::kLink, "stopped in a step");
+      if (cancel) {
+        stats.reason = FinishReason::kCancelled;
+        return stats;
+      }
+      EXO_TRY(sink.token(request.prompt.back() + static_cast<int32_t>(i)));
+      ++stats.generated_tokens;
+    }
+    return stats;
+  }
+
+  std::chrono::milliseconds break_after{0};  // follow() fails then; 0: never
+  const Session& session() const { return session_; }
+
+ private:
+  StopSignal& stop_;
+  std::chrono::milliseconds token_time_;
+  Session session_;
+};
+
+/// The options of rank `rank` of nodes "a", "b", "c", ... with everything that must agree made up.
+inline NodeOptions fakeNode(uint32_t rank, uint32_t world, const Address& listen, const Address& coordinator) {
+  NodeOptions options;
+  options.roster.plan_hash = std::string(32, '\x11');
+  options.roster.weights = "checkpoint";
+  for (uint32_t each = 0; each < world; ++each) {
+    options.roster.nodes.push_back({std::string(1, static_cast<char>('a' + each)), std::string(32, static_cast<char>(each))});
+  }
+  options.info = {options.roster.nodes[rank].name, rank, world, "fake", options.roster.plan_hash};
+  options.listen = listen;
+  options.coordinator = coordinator;
+  return options;
+}
+
+}  // namespace exo::cluster

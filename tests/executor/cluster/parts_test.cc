@@ -1,0 +1,328 @@
+// Addresses, secrets, the stop signal, the request queue, membership without gRPC, and measurements.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <thread>
+
+#include "executor/cluster/address.h"
+#include "executor/cluster/client.h"
+#include "executor/cluster/link_probe.h"
+#include "executor/cluster/measure.h"
+#include "executor/cluster/membership.h"
+#include "executor/cluster/request_queue.h"
+#include "executor/cluster/run.h"
+#include "executor/cluster/security.h"
+#include "executor/cluster/tls_log.h"
+#include "executor/cluster/wire.h"
+#include "ir/base/version.h"
+
+namespace exo::cluster {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+TEST(AddressText, RoundTrips) {
+  for (const char* text : {"127.0.0.1:0", "desk:52416", "[::1]:65535"}) {
+    const auto address = parseAddress(text);
+    ASSERT_TRUE(address.ok()) << address.error();
+    EXPECT_EQ(address->text(), text);
+  }
+}
+
+TEST(AddressText, NonsenseIsRefused) {
+  for (const char* text : {"", "desk", ":1", "desk:", "desk:65536", "desk:-1", "desk:1x", "::1:5", "a b:1", "http://desk:1", "[::1:5"}) {
+    const auto address = parseAddress(text);
+    ASSERT_FALSE(address.ok()) << text;
+    EXPECT_TRUE(contains(address.error().message(), "expected host:port")) << address.error();
+  }
+}
+
+TEST(AddressText, LoopbackIsWhatStaysHere) {
+  for (const char* here : {"127.0.0.1", "127.200.3.4", "::1"}) EXPECT_TRUE(isLoopback(here)) << here;
+  for (const char* out : {"0.0.0.0", "::", "128.0.0.1", "10.0.0.1", "::2", "localhost", ""}) EXPECT_FALSE(isLoopback(out)) << out;
+  const auto named = resolve({"localhost", 5});
+  ASSERT_TRUE(named.ok()) << named.error();
+  EXPECT_TRUE(isLoopback(named->host));
+  EXPECT_FALSE(resolve({"no-such-host.invalid", 5}).ok());
+}
+
+class SecretFile : public testing::Test {
+ protected:
+  SecretFile() : path_(std::filesystem::temp_directory_path() / ("exo_secret_" + std::to_string(::getpid()))) {}
+  ~SecretFile() override { std::filesystem::remove(path_); }
+  void write(const std::string& bytes, mode_t mode) {
+    std::ofstream(path_, std::ios::binary) << bytes;
+    ::chmod(path_.c_str(), mode);
+  }
+  std::string problem() const {
+    const auto security = Security::fromSecretFile(path_);
+    return security.ok() ? "" : security.error().message();
+  }
+  std::filesystem::path path_;
+};
+
+TEST_F(SecretFile, SixteenBytesOfTheOwnerAreEnough) {
+  write("0123456789abcdef\n", 0600);
+  EXPECT_EQ(problem(), "");
+  write("0123456789abcde\n", 0600);  // the line end does not count
+  EXPECT_TRUE(contains(problem(), "16 to 4096 bytes, got 15")) << problem();
+  write(std::string(5000, 'x'), 0600);
+  EXPECT_TRUE(contains(problem(), "got more")) << problem();
+}
+
+TEST_F(SecretFile, OthersMustNotReadIt) {
+  for (const mode_t mode : {0640, 0604, 0620}) {
+    write("0123456789abcdef", mode);
+    EXPECT_TRUE(contains(problem(), "chmod 600")) << problem();
+  }
+}
+
+TEST_F(SecretFile, IsAFile) {
+  EXPECT_TRUE(contains(problem(), "cannot open secret file")) << problem();
+  ASSERT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  EXPECT_TRUE(contains(problem(), "is not a file")) << problem();
+}
+
+TEST(Tls, KeysDifferTheAuthorityDoesNot) {
+  const auto one = makeTlsIdentity("0123456789abcdef"), two = makeTlsIdentity("0123456789abcdef");
+  ASSERT_TRUE(one.ok()) << one.error();
+  ASSERT_TRUE(two.ok()) << two.error();
+  EXPECT_NE(one->private_key, two->private_key);
+  EXPECT_TRUE(contains(one->certificate, "BEGIN CERTIFICATE"));
+}
+
+TEST(Tls, MessagesInWordsOfTheUser) {
+  EXPECT_TRUE(contains(explainTls("Ssl handshake failed: SSL_ERROR_SSL: error:0A000086:SSL routines::certificate verify failed"), "another"));
+  EXPECT_TRUE(contains(explainTls("error:0A00010B:SSL routines::wrong version number"), "no cluster secret"));
+  EXPECT_EQ(explainTls("Connection refused"), "");
+}
+
+TEST(Stop, TheFirstCauseWinsAndIsToldOnce) {
+  StopSignal stop;
+  int calls = 0;
+  const auto subscription = stop.onStop([&] { ++calls; });
+  stop.fail(makeError(ErrorCode::kPeerLost, "lost b"));
+  stop.stop("interrupted");
+  EXPECT_EQ(calls, 1);
+  ASSERT_TRUE(stop.error().has_value());
+  EXPECT_EQ(stop.error()->message(), "lost b");
+  const auto late = stop.onStop([&] { ++calls; });
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(Errors, TravelWhole) {
+  const Error error = makeError(ErrorCode::kDoesNotFit, ErrorScope::kRank, "too big");
+  const Error back = fromGrpc(toGrpc(error), "it");
+  EXPECT_EQ(back.code(), error.code());
+  EXPECT_EQ(back.scope(), error.scope());
+  EXPECT_EQ(back.message(), error.message());
+  // What another version may send: an unknown code, control characters, any length.
+  wire::Failure foreign;
+  foreign.set_code("new code");
+  foreign.set_message("\x1b[31m" + std::string(100'000, 'x'));
+  const Error read = fromWire(foreign);
+  EXPECT_EQ(read.code(), ErrorCode::kIo);
+  EXPECT_LT(read.message().size(), 4000u);
+  EXPECT_EQ(read.message()[0], '?');
+}
+
+TEST(Queue, AClosedQueueAnswersThoseWhoWait) {
+  RequestQueue queue;
+  auto waiting = queue.submit({.prompt = {1}, .max_tokens = 1, .eos_ids = {}});
+  ASSERT_TRUE(waiting.ok());
+  queue.close(makeError(ErrorCode::kCancelled, "over"));
+  const auto event = (*waiting)->next(0ms);
+  ASSERT_TRUE(event && event->has_error());
+  EXPECT_EQ(event->error().message(), "over");
+  EXPECT_FALSE(queue.submit({.prompt = {1}, .max_tokens = 1, .eos_ids = {}}).ok());
+  EXPECT_EQ(queue.take(0ms), nullptr);
+}
+
+TEST(Queue, IsBounded) {
+  RequestQueue queue;
+  int accepted = 0;
+  while (accepted < 1000 && queue.submit({.prompt = {1}, .max_tokens = 1, .eos_ids = {}}).ok()) ++accepted;
+  EXPECT_EQ(accepted, 64);
+}
+
+TEST(Queue, CancelledRequestsAreNotRun) {
+  RequestQueue queue;
+  auto first = queue.submit({.prompt = {1}, .max_tokens = 1, .eos_ids = {}});
+  auto second = queue.submit({.prompt = {2}, .max_tokens = 1, .eos_ids = {}});
+  (*first)->cancel();
+  const auto job = queue.take(0ms);
+  ASSERT_NE(job, nullptr);
+  EXPECT_EQ(job->request().prompt[0], 2);
+  EXPECT_FALSE((*first)->token(1).ok());
+}
+
+class RecordingLink : public MemberLink {
+ public:
+  void send(const wire::ToMember& message) override { messages.push_back(message); }
+  std::vector<wire::ToMember> messages;
+};
+
+Roster twoNodes() {
+  return {.plan_hash = "plan", .weights = "checkpoint", .nodes = {{"a", "p0"}, {"b", "p1"}}};
+}
+
+wire::Hello helloOfB() {
+  wire::Hello hello;
+  hello.set_version(kVersion);
+  hello.set_node("b");
+  hello.set_rank(1);
+  hello.set_plan_hash("plan");
+  hello.set_program_hash("p1");
+  hello.set_weights("checkpoint");
+  hello.set_data_endpoint("127.0.0.1:1/boot/unix");
+  return hello;
+}
+
+TEST(MembershipSteps, APlaceLeftBeforeTheEpochIsFreeAgain) {
+  const Roster roster = twoNodes();
+  StopSignal stop;
+  Membership membership(roster, stop);
+  const auto link = std::make_shared<RecordingLink>();
+  ASSERT_TRUE(membership.enter(helloOfB(), "127.0.0.1", link).ok());
+  EXPECT_FALSE(membership.enter(helloOfB(), "127.0.0.1", link).ok());
+  membership.left(1, "it went");
+  EXPECT_FALSE(stop.requested());
+  ASSERT_TRUE(membership.enter(helloOfB(), "127.0.0.1", link).ok());
+  ASSERT_TRUE(membership.gather("127.0.0.1:2/boot/unix", 0ms).ok());
+  ASSERT_EQ(link->messages.size(), 1u);
+  EXPECT_EQ(link->messages[0].welcome().session_key().size(), 32u);
+  EXPECT_EQ(link->messages[0].welcome().members_size(), 2);
+  membership.left(1, "it went");
+  ASSERT_TRUE(stop.error().has_value());
+  EXPECT_TRUE(contains(stop.error()->message(), "lost node \"b\" (rank 1) while loading: it went")) << *stop.error();
+}
+
+TEST(MembershipSteps, AnotherVersionIsRefusedWithBoth) {
+  const Roster roster = twoNodes();
+  StopSignal stop;
+  Membership membership(roster, stop);
+  wire::Hello hello = helloOfB();
+  hello.set_version("9.9.9");
+  const Status status = membership.enter(hello, "127.0.0.1", std::make_shared<RecordingLink>());
+  ASSERT_FALSE(status.ok());
+  EXPECT_TRUE(contains(status.error().message(), "9.9.9")) << status.error();
+  EXPECT_TRUE(contains(status.error().message(), kVersion)) << status.error();
+}
+
+TEST(MembershipSteps, NonsenseIsRefused) {
+  const Roster roster = twoNodes();
+  StopSignal stop;
+  Membership membership(roster, stop);
+  for (const uint32_t rank : {0u, 2u, 4'000'000'000u}) {
+    wire::Hello hello = helloOfB();
+    hello.set_rank(rank);
+    EXPECT_FALSE(membership.enter(hello, "127.0.0.1", std::make_shared<RecordingLink>()).ok()) << rank;
+  }
+  wire::Hello hello = helloOfB();
+  hello.set_data_endpoint("nowhere");
+  EXPECT_FALSE(membership.enter(hello, "127.0.0.1", std::make_shared<RecordingLink>()).ok());
+}
+
+TEST(MembershipSteps, LoadingWithoutProgressEnds) {
+  const Roster roster = twoNodes();
+  StopSignal stop;
+  Membership membership(roster, stop);
+  ASSERT_TRUE(membership.enter(helloOfB(), "127.0.0.1", std::make_shared<RecordingLink>()).ok());
+  ASSERT_TRUE(membership.gather("127.0.0.1:2/boot/unix", 0ms).ok());
+  const Status stuck = membership.awaitReady(100ms);
+  ASSERT_FALSE(stuck.ok());
+  EXPECT_TRUE(contains(stuck.error().message(), "waiting for: b")) << stuck.error();
+  wire::FromMember ready;
+  ready.mutable_ready();
+  membership.received(1, ready);
+  EXPECT_TRUE(membership.awaitReady(100ms).ok());
+}
+
+TEST(Measure, IsQuickAndPlausible) {
+  const auto start = Clock::now();
+  const auto measurement = measureNode();
+  const auto took = Clock::now() - start;
+  ASSERT_TRUE(measurement.ok()) << measurement.error();
+  std::cout << describe(*measurement);
+  EXPECT_LT(took, 10s);  // about 1.5 s on a machine that has nothing else to do
+  ASSERT_FALSE(measurement->read.empty());
+  EXPECT_EQ(measurement->read.back().threads, measurement->threads);
+  for (const ReadRate& each : measurement->read) {
+    EXPECT_GT(each.rate.median, 0.1);
+    EXPECT_LT(each.rate.median, 10'000);
+  }
+  EXPECT_GT(measurement->f32_gflop_per_s.median, 0.1);
+  EXPECT_GT(measurement->int8_gop_per_s.median, measurement->f32_gflop_per_s.median / 4);
+  EXPECT_GT(measurement->memory_bytes, uint64_t{64} << 20);
+  EXPECT_LE(measurement->available_bytes, measurement->memory_bytes);
+  EXPECT_GE(measurement->cores, 1);
+}
+
+TEST(Measure, MessagesKeepEveryFigure) {
+  Measurement measurement{.read = {{1, {10, 0.1}}, {4, {35, 0.2}}},
+                          .int8_gop_per_s = {900, 0.01},
+                          .int8_method = "avx2",
+                          .f32_gflop_per_s = {300, 0.02},
+                          .memory_bytes = 7,
+                          .available_bytes = 5,
+                          .cores = 4,
+                          .threads = 3,
+                          .cpu = "fast"};
+  EXPECT_EQ(describe(fromWire(toWire(measurement))), describe(measurement));
+}
+
+/// A node that is only measured, in a thread.
+class MeasuredNode {
+ public:
+  explicit MeasuredNode(const std::string& name) {
+    std::promise<Address> listening;
+    auto address = listening.get_future();
+    thread_ = std::thread([this, name, &listening] {
+      MeasureOptions options{.node = name, .listen = {"127.0.0.1", 0}};
+      options.events.listening = [&](const Address& at) { listening.set_value(at); };
+      EXPECT_TRUE(runMeasureOnly(options, Security::loopbackOnly(), stop_).ok());
+    });
+    address_ = address.get();
+  }
+  ~MeasuredNode() {
+    stop_.stop("over");
+    thread_.join();
+  }
+  const Address& address() const { return address_; }
+
+ private:
+  StopSignal stop_;
+  Address address_;
+  std::thread thread_;
+};
+
+TEST(MeasureLink, BetweenTwoNodesOfOneMachine) {
+  const MeasuredNode a("a"), b("b");
+  const auto client = ControlClient::connect(a.address(), Security::loopbackOnly());
+  ASSERT_TRUE(client.ok()) << client.error();
+  for (const auto& [asked, used] : {std::pair{"auto", "shm"}, std::pair{"shm", "shm"}, std::pair{"tcp", "tcp"}}) {
+    const auto link = (*client)->measureLink(b.address().text(), asked);
+    ASSERT_TRUE(link.ok()) << link.error();
+    EXPECT_EQ(link->transport, used);
+    EXPECT_GT(link->latency_us.median, 0.01);
+    EXPECT_LT(link->latency_us.median, 100'000);
+    EXPECT_GT(link->bandwidth_gbit_per_s, 0.05);
+    std::cout << used << ": " << link->latency_us.median << " us, " << link->bandwidth_gbit_per_s << " Gbit/s\n";
+  }
+  const auto wrong = (*client)->measureLink(b.address().text(), "pigeon");
+  ASSERT_FALSE(wrong.ok());
+  EXPECT_TRUE(contains(wrong.error().message(), "pigeon")) << wrong.error();
+  const auto nobody = (*client)->measureLink("127.0.0.1:1", "tcp");
+  ASSERT_FALSE(nobody.ok());
+  EXPECT_TRUE(contains(nobody.error().message(), "127.0.0.1:1")) << nobody.error();
+}
+
+}  // namespace
+}  // namespace exo::cluster
