@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <ctime>
@@ -44,15 +45,15 @@ bool breaks(Connection& link) {
 void sendBytes(Connection& link, const std::vector<uint8_t>& bytes) {
   const uint64_t seq = link.sendSequence();
   ASSERT_TRUE(eventually([&] { return link.canSend(seq); }));
-  std::memcpy(link.sendSlot(seq).data(), bytes.data(), bytes.size());
+  std::copy(bytes.begin(), bytes.end(), reinterpret_cast<uint8_t*>(link.sendSlot(seq).data()));
   ASSERT_TRUE(link.commit(seq, bytes.size()).ok());
 }
 
 std::vector<uint8_t> receiveBytes(Connection& link) {
   EXPECT_TRUE(arrives(link));
   const std::span<const std::byte> slot = link.receiveSlot(link.receiveSequence());
-  std::vector<uint8_t> bytes(slot.size());
-  std::memcpy(bytes.data(), slot.data(), slot.size());
+  const auto* first = reinterpret_cast<const uint8_t*>(slot.data());
+  const std::vector<uint8_t> bytes(first, first + slot.size());
   link.release(link.receiveSequence());
   return bytes;
 }
