@@ -46,7 +46,7 @@ std::string describeFlags(const std::vector<std::string>& flags) {
     gflags::CommandLineFlagInfo info;
     if (!gflags::GetCommandLineFlagInfo(flag.c_str(), &info)) continue;
     std::string line = "  --" + flag;
-    if (info.type != "bool") line += "=" + (info.default_value.empty() ? "…" : info.default_value);
+    if (info.type != "bool") line += "=" + (info.default_value.empty() ? "VALUE" : info.default_value);
     line.resize(std::max<size_t>(line.size() + 2, 28), ' ');
     text += line + info.description + "\n";
   }

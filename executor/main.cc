@@ -93,8 +93,8 @@ Result<cluster::Security> securityFlag() {
 
 Status dieWithParent() {
   if (!FLAGS_die_with_parent) return {};
-  const pid_t parent = ::getppid();
-  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || parent == 1 || ::getppid() != parent) {
+  const pid_t parent = ::getppid();  // 1 is as good as any: in a container it may be exoc
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::getppid() != parent) {
     return makeError(ErrorCode::kCancelled, "the parent process has ended already");
   }
   return {};
@@ -206,6 +206,7 @@ int run(const std::vector<std::string>& arguments) {
   static cluster::StopSignal& stop = *new cluster::StopSignal();
   watchSignals(stop);
   StatusPipe pipe(FLAGS_status_fd);
+  if (FLAGS_status_fd >= 0) FLAGS_minloglevel = google::WARNING;  // the parent tells what there is to tell
   bool began = false;
   const Result<cluster::Security> security = securityFlag();
   status = !security.ok() ? Status(security.error())

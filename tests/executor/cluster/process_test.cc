@@ -1,17 +1,11 @@
 // Nodes as processes of their own, killed and frozen: what every failure of membership comes down to.
 #include <gtest/gtest.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <future>
 
+#include "child_process.h"
 #include "executor/cluster/client.h"
-
-extern char** environ;
 
 namespace exo::cluster {
 namespace {
@@ -23,75 +17,12 @@ constexpr int kPeerTimeoutMs = 1500;
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
-/// A test_node whose output is read as it comes.
-class Process {
+/// A test_node.
+class Process : public ChildProcess {
  public:
-  Process(uint32_t rank, uint32_t world, const std::string& coordinator, int token_ms = 10) {
-    int pipe_ends[2];
-    EXPECT_EQ(::pipe2(pipe_ends, O_CLOEXEC), 0);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, pipe_ends[1], STDOUT_FILENO);
-    std::vector<std::string> words = {CLUSTER_TEST_NODE,           std::to_string(rank), std::to_string(world), "127.0.0.1:0", coordinator,
-                                      std::to_string(kPeerTimeoutMs), std::to_string(token_ms)};
-    std::vector<char*> arguments;
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    EXPECT_EQ(::posix_spawn(&pid_, CLUSTER_TEST_NODE, &actions, nullptr, arguments.data(), environ), 0);
-    posix_spawn_file_actions_destroy(&actions);
-    ::close(pipe_ends[1]);
-    output_fd_ = pipe_ends[0];
-  }
-  ~Process() {
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      ::waitpid(pid_, nullptr, 0);
-    }
-    ::close(output_fd_);
-  }
-
-  void signal(int number) { ::kill(pid_, number); }
-
-  /// Reads until `what` has been printed; the rest of its line, or nothing after ten seconds.
-  std::string waitFor(const std::string& what) {
-    const auto deadline = Clock::now() + 10s;
-    for (;;) {
-      const size_t at = output_.find(what);
-      const size_t end = at == std::string::npos ? at : output_.find('\n', at);
-      if (end != std::string::npos) return output_.substr(at + what.size(), end - at - what.size());
-      if (!readMore(deadline)) return "";
-    }
-  }
-
-  /// The exit code, or -1 when it does not end within `timeout`.
-  int wait(std::chrono::milliseconds timeout) {
-    const auto deadline = Clock::now() + timeout;
-    int status = 0;
-    while (::waitpid(pid_, &status, WNOHANG) == 0) {
-      if (Clock::now() > deadline) return -1;
-      std::this_thread::sleep_for(5ms);
-    }
-    pid_ = -1;
-    while (readMore(Clock::now() + 100ms)) {}
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-  const std::string& output() const { return output_; }
-
- private:
-  bool readMore(Clock::time_point deadline) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    pollfd ready{output_fd_, POLLIN, 0};
-    if (left <= 0 || ::poll(&ready, 1, static_cast<int>(left)) <= 0) return false;
-    char buffer[4096];
-    const ssize_t count = ::read(output_fd_, buffer, sizeof buffer);
-    if (count <= 0) return false;
-    output_.append(buffer, static_cast<size_t>(count));
-    return true;
-  }
-
-  pid_t pid_ = -1;
-  int output_fd_ = -1;
-  std::string output_;
+  Process(uint32_t rank, uint32_t world, const std::string& coordinator, int token_ms = 10)
+      : ChildProcess({CLUSTER_TEST_NODE, std::to_string(rank), std::to_string(world), "127.0.0.1:0", coordinator,
+                      std::to_string(kPeerTimeoutMs), std::to_string(token_ms)}) {}
 };
 
 class Count : public GenerateSink {
