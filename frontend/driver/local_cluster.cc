@@ -35,9 +35,27 @@ struct LocalCluster::Child {
 
 namespace {
 
-int coresHere() {
+/// Processors this process may run on; empty where the system does not say.
+std::vector<int> coresHere() {
   cpu_set_t set;
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
+  std::vector<int> cores;
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return cores;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (CPU_ISSET(core, &set)) cores.push_back(core);
+  }
+  return cores;
+}
+
+/// The processors of node `index`: `threads` of them, side by side; nodes share when there are too few. Executors pin
+/// their threads inside what they are given: without this, all of them would choose the first.
+cpu_set_t coresOf(size_t index, int threads) {
+  const std::vector<int> cores = coresHere();
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (size_t t = 0; t < static_cast<size_t>(threads); ++t) {
+    if (!cores.empty()) CPU_SET(cores[(index * static_cast<size_t>(threads) + t) % cores.size()], &set);
+  }
+  return set;
 }
 
 ErrorCode codeNamed(const std::string& text) {
@@ -48,10 +66,11 @@ ErrorCode codeNamed(const std::string& text) {
 }
 
 /// In the child: nothing here may allocate or fail silently.
-[[noreturn]] void becomeExecutor(const char* path, char* const* arguments, pid_t parent) {
+[[noreturn]] void becomeExecutor(const char* path, char* const* arguments, pid_t parent, const cpu_set_t& cores) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);  // the parent died before the line above
   ::setpgid(0, 0);                        // an interrupt on the terminal reaches us, and we end the children
+  if (CPU_COUNT(&cores) > 0) ::sched_setaffinity(0, sizeof cores, &cores);
   ::execv(path, arguments);
   ::_exit(127);
 }
@@ -71,7 +90,7 @@ Result<std::unique_ptr<LocalCluster>> LocalCluster::start(const plan::Plan& plan
   }
   if (nodes.empty()) return makeError(ErrorCode::kMismatch, "the plan has no programs");
   LocalClusterOptions options = given;
-  if (options.threads == 0) options.threads = std::max(1, coresHere() / static_cast<int>(nodes.size()));
+  if (options.threads == 0) options.threads = std::max(1, static_cast<int>(coresHere().size() / nodes.size()));
   std::unique_ptr<LocalCluster> cluster(new LocalCluster());
   EXO_TRY(cluster->spawn(nodes[0], directory, options));
   EXO_TRY(cluster->waitFor([&] { return !cluster->children_[0]->address.empty(); }, "to listen", options, cancel));
@@ -94,12 +113,13 @@ Status LocalCluster::spawn(const std::string& node, const fs::path& directory, c
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
+  const cpu_set_t cores = coresOf(children_.size(), options.threads);
   const pid_t parent = ::getpid(), pid = ::fork();
   if (pid == 0) {
     if (ends[1] == kStatusFd) ::fcntl(kStatusFd, F_SETFD, 0);
     else ::dup2(ends[1], kStatusFd);
     ::dup2(STDERR_FILENO, STDOUT_FILENO);  // our stdout is for text
-    becomeExecutor(path.c_str(), argv.data(), parent);
+    becomeExecutor(path.c_str(), argv.data(), parent, cores);
   }
   ::close(ends[1]);
   auto child = std::make_unique<Child>();

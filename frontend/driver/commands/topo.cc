@@ -60,21 +60,16 @@ Result<MeasuredNode> measure(const std::string& text, size_t index, const cluste
   return measured;
 }
 
-/// A pair that shares a host has shared memory as well as TCP: both are measured, the better one is the link.
+/// Every transport the pair has; the planner takes the better one. A pair that shares a host has shared memory too.
 Status measureLinks(const MeasuredNode& a, const MeasuredNode& b, Topology& topology) {
-  std::optional<cluster::LinkMeasurement> best;
-  for (const char* transport : {"shm", "tcp"}) {
-    auto link = a.client->measureLink(b.address, transport);
-    if (!link.ok()) {
-      if (std::string(transport) == "shm") continue;  // not the same machine
-      return std::move(link).error().note("measuring " + a.node.name + " - " + b.node.name);
-    }
-    std::cerr << a.node.name << " - " << b.node.name << " " << link->transport << ": " << std::fixed << std::setprecision(1) << link->latency_us.median << " us, " << link->bandwidth_gbit_per_s << " Gbit/s\n";
-    warnSpread(a.node.name + " - " + b.node.name, "latency", link->latency_us.spread);
-    if (!best || link->latency_us.median < best->latency_us.median) best = *link;
+  for (const auto& [name, transport] : {std::pair{"shm", TopologyLink::Transport::kShm}, std::pair{"tcp", TopologyLink::Transport::kTcp}}) {
+    auto link = a.client->measureLink(b.address, name);
+    if (!link.ok() && transport == TopologyLink::Transport::kShm) continue;  // not the same machine
+    if (!link.ok()) return std::move(link).error().note("measuring " + a.node.name + " - " + b.node.name);
+    std::cerr << a.node.name << " - " << b.node.name << " " << name << ": " << std::fixed << std::setprecision(1) << link->latency_us.median << " us, " << link->bandwidth_gbit_per_s << " Gbit/s\n";
+    warnSpread(a.node.name + " - " + b.node.name + " " + name, "latency", link->latency_us.spread);
+    topology.links.push_back({a.node.name, b.node.name, transport, link->latency_us.median, link->bandwidth_gbit_per_s});
   }
-  const auto transport = best->transport == "shm" ? TopologyLink::Transport::kShm : TopologyLink::Transport::kTcp;
-  topology.links.push_back({a.node.name, b.node.name, transport, best->latency_us.median, best->bandwidth_gbit_per_s});
   return {};
 }
 
