@@ -15,21 +15,23 @@ constexpr size_t kPrefetchBytes = 2048;  // ahead of the load: hardware prefetch
 
 #if defined(__x86_64__)
 
+// One variable per stream: GCC would keep an array of sums in memory.
 __attribute__((target("avx512f"))) uint64_t readAvx512(const std::byte* data, size_t bytes) {
   const size_t part = bytes / kStreams;
-  __m512i sums[kStreams] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+  __m512i s0 = _mm512_setzero_si512(), s1 = s0, s2 = s0, s3 = s0;
+  const auto take = [&](__m512i sum, const std::byte* at) __attribute__((target("avx512f"), always_inline)) {
+    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 64), _MM_HINT_T0);
+    return _mm512_add_epi64(_mm512_add_epi64(sum, _mm512_load_si512(at)), _mm512_load_si512(at + 64));
+  };
   for (size_t offset = 0; offset < part; offset += 128) {
-    for (size_t stream = 0; stream < kStreams; ++stream) {
-      const std::byte* at = data + stream * part + offset;
-      _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes), _MM_HINT_T0);
-      _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes + 64), _MM_HINT_T0);
-      sums[stream] = _mm512_add_epi64(sums[stream], _mm512_load_si512(at));
-      sums[stream] = _mm512_add_epi64(sums[stream], _mm512_load_si512(at + 64));
-    }
+    s0 = take(s0, data + offset);
+    s1 = take(s1, data + part + offset);
+    s2 = take(s2, data + 2 * part + offset);
+    s3 = take(s3, data + 3 * part + offset);
   }
-  const __m512i sum = _mm512_add_epi64(_mm512_add_epi64(sums[0], sums[1]), _mm512_add_epi64(sums[2], sums[3]));
   alignas(64) uint64_t lanes[8];
-  _mm512_store_si512(lanes, sum);
+  _mm512_store_si512(lanes, _mm512_add_epi64(_mm512_add_epi64(s0, s1), _mm512_add_epi64(s2, s3)));
   uint64_t total = 0;
   for (const uint64_t lane : lanes) total += lane;
   return total;
@@ -37,55 +39,67 @@ __attribute__((target("avx512f"))) uint64_t readAvx512(const std::byte* data, si
 
 __attribute__((target("avx2"))) uint64_t readAvx2(const std::byte* data, size_t bytes) {
   const size_t part = bytes / kStreams;
-  __m256i sums[kStreams] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+  __m256i s0 = _mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
+  const auto take = [&](__m256i sum, const std::byte* at) __attribute__((target("avx2"), always_inline)) {
+    _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes), _MM_HINT_T0);
+    sum = _mm256_add_epi64(sum, _mm256_load_si256(reinterpret_cast<const __m256i*>(at)));
+    return _mm256_add_epi64(sum, _mm256_load_si256(reinterpret_cast<const __m256i*>(at + 32)));
+  };
   for (size_t offset = 0; offset < part; offset += 64) {
-    for (size_t stream = 0; stream < kStreams; ++stream) {
-      const std::byte* at = data + stream * part + offset;
-      _mm_prefetch(reinterpret_cast<const char*>(at + kPrefetchBytes), _MM_HINT_T0);
-      sums[stream] = _mm256_add_epi64(sums[stream], _mm256_load_si256(reinterpret_cast<const __m256i*>(at)));
-      sums[stream] = _mm256_add_epi64(sums[stream], _mm256_load_si256(reinterpret_cast<const __m256i*>(at + 32)));
-    }
+    s0 = take(s0, data + offset);
+    s1 = take(s1, data + part + offset);
+    s2 = take(s2, data + 2 * part + offset);
+    s3 = take(s3, data + 3 * part + offset);
   }
-  const __m256i sum = _mm256_add_epi64(_mm256_add_epi64(sums[0], sums[1]), _mm256_add_epi64(sums[2], sums[3]));
   alignas(32) uint64_t lanes[4];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), sum);
+  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), _mm256_add_epi64(_mm256_add_epi64(s0, s1), _mm256_add_epi64(s2, s3)));
   return lanes[0] + lanes[1] + lanes[2] + lanes[3];
 }
 
-// Twelve accumulators in all loops below: latency 4-5 times two units, with registers to spare. The empty asm keeps each
-// accumulator in a register of its own and the compiler from folding equal ones.
+// Twelve accumulators in all loops below: latency 4-5 times two units, with registers to spare. They are variables, not an
+// array, which GCC would keep in memory; the empty asm stops it from folding equal ones.
 constexpr int kAccumulators = 12;
 
-#define EXO_MEASURE_LOOP(name, features, vector, zero, operand_a, operand_b, update, store)           \
-  __attribute__((target(features))) void name(int64_t iterations, void* result) {                     \
-    vector sums[kAccumulators];                                                                       \
-    for (vector& sum : sums) sum = zero;                                                              \
-    vector a = operand_a, b = operand_b;                                                              \
-    for (int64_t i = 0; i < iterations; ++i) {                                                        \
-      asm volatile("" : "+x"(a), "+x"(b));                                                            \
-      _Pragma("GCC unroll 12") for (int k = 0; k < kAccumulators; ++k) {                              \
-        sums[k] = update;                                                                             \
-        asm volatile("" : "+x"(sums[k]));                                                             \
-      }                                                                                               \
-    }                                                                                                 \
-    vector sum = sums[0];                                                                             \
-    for (int k = 1; k < kAccumulators; ++k) sum = sum + sums[k];                                      \
-    store;                                                                                            \
+#define EXO_TWELVE(each) each(s0) each(s1) each(s2) each(s3) each(s4) each(s5) each(s6) each(s7) each(s8) each(s9) each(s10) each(s11)
+#define EXO_MEASURE_LOOP(name, features, vector, zero, operand_a, operand_b, step, store)                        \
+  __attribute__((target(features))) void name(int64_t iterations, void* result) {                                \
+    vector s0 = zero, s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0, s7 = s0, s8 = s0, s9 = s0, s10 = s0, s11 = s0; \
+    vector a = operand_a, b = operand_b;                                                                         \
+    for (int64_t i = 0; i < iterations; ++i) {                                                                   \
+      asm volatile("" : "+x"(a), "+x"(b));                                                                       \
+      EXO_TWELVE(step)                                                                                           \
+    }                                                                                                            \
+    const vector sum = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7 + s8 + s9 + s10 + s11;                              \
+    store;                                                                                                       \
   }
 
-// "v" would allow the upper sixteen registers of AVX-512; twelve accumulators and two operands do not need them.
+#define EXO_STEP(s, expression) \
+  s = expression;               \
+  asm volatile("" : "+x"(s));
+#define EXO_VNNI512(s) EXO_STEP(s, _mm512_dpbusd_epi32(s, a, b))
+#define EXO_VNNI256(s) EXO_STEP(s, _mm256_dpbusd_avx_epi32(s, a, b))
+#define EXO_MADDUBS(s) EXO_STEP(s, _mm256_add_epi32(s, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1))))
+#define EXO_FMA512(s) EXO_STEP(s, _mm512_fmadd_ps(a, b, s))
+#define EXO_FMA256(s) EXO_STEP(s, _mm256_fmadd_ps(a, b, s))
+
 EXO_MEASURE_LOOP(int8Avx512Vnni, "avx512f,avx512bw,avx512vl,avx512vnni", __m512i, _mm512_setzero_si512(), _mm512_set1_epi8(3),
-                 _mm512_set1_epi8(-2), _mm512_dpbusd_epi32(sums[k], a, b), _mm512_storeu_si512(result, sum))
+                 _mm512_set1_epi8(-2), EXO_VNNI512, _mm512_storeu_si512(result, sum))
 EXO_MEASURE_LOOP(int8AvxVnni, "avx2,avxvnni", __m256i, _mm256_setzero_si256(), _mm256_set1_epi8(3), _mm256_set1_epi8(-2),
-                 _mm256_dpbusd_avx_epi32(sums[k], a, b), _mm256_storeu_si256(static_cast<__m256i*>(result), sum))
-EXO_MEASURE_LOOP(int8Avx2, "avx2", __m256i, _mm256_setzero_si256(), _mm256_set1_epi8(3), _mm256_set1_epi8(-2),
-                 _mm256_add_epi32(sums[k], _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1))),
+                 EXO_VNNI256, _mm256_storeu_si256(static_cast<__m256i*>(result), sum))
+EXO_MEASURE_LOOP(int8Avx2, "avx2", __m256i, _mm256_setzero_si256(), _mm256_set1_epi8(3), _mm256_set1_epi8(-2), EXO_MADDUBS,
                  _mm256_storeu_si256(static_cast<__m256i*>(result), sum))
-EXO_MEASURE_LOOP(f32Avx512, "avx512f", __m512, _mm512_setzero_ps(), _mm512_set1_ps(0.5f), _mm512_set1_ps(0.25f),
-                 _mm512_fmadd_ps(a, b, sums[k]), _mm512_storeu_ps(result, sum))
-EXO_MEASURE_LOOP(f32Fma, "avx2,fma", __m256, _mm256_setzero_ps(), _mm256_set1_ps(0.5f), _mm256_set1_ps(0.25f),
-                 _mm256_fmadd_ps(a, b, sums[k]), _mm256_storeu_ps(static_cast<float*>(result), sum))
+EXO_MEASURE_LOOP(f32Avx512, "avx512f", __m512, _mm512_setzero_ps(), _mm512_set1_ps(0.5f), _mm512_set1_ps(0.25f), EXO_FMA512,
+                 _mm512_storeu_ps(result, sum))
+EXO_MEASURE_LOOP(f32Fma, "avx2,fma", __m256, _mm256_setzero_ps(), _mm256_set1_ps(0.5f), _mm256_set1_ps(0.25f), EXO_FMA256,
+                 _mm256_storeu_ps(static_cast<float*>(result), sum))
+#undef EXO_FMA256
+#undef EXO_FMA512
+#undef EXO_MADDUBS
+#undef EXO_VNNI256
+#undef EXO_VNNI512
+#undef EXO_STEP
 #undef EXO_MEASURE_LOOP
+#undef EXO_TWELVE
 
 #endif
 
