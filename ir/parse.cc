@@ -293,7 +293,7 @@ class Parser {
       const char sigil = at_ < text_.size() ? text_[at_] : ' ';
       if (!take("%") && !take("@")) return expected("a value or an op");
       EXO_ASSIGN(std::string name, word("a value name"));
-      if (names_.contains(sigil + name)) return errorAt(at_ - name.size() - 1, "the name " + sigil + name + " is taken already");
+      if (names_.contains(sigil + name)) return errorAt(at_ - name.size() - 1, "the name " + (sigil + name) + " is taken already");
       names.push_back(sigil + name);
     } while (take(","));
     EXO_TRY(need("="));

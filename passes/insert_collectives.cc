@@ -33,7 +33,10 @@ class Inserter {
  private:
   bool everywhere(ValueId id) const { return definition(producerOf(id).op).has(kEverywhere); }
   const Node& producerOf(ValueId id) const { return source_.nodes[static_cast<size_t>(producer_[static_cast<size_t>(id)])]; }
-  int stageOf(ValueId id) const { return source_.stageOf(producerOf(id)); }
+  int stageOf(ValueId id) const {  // what a transfer makes is where it goes
+    const auto* transfer = std::get_if<TransferAttrs>(&producerOf(id).attrs);
+    return transfer ? static_cast<int>(transfer->to) : source_.stageOf(producerOf(id));
+  }
   /// Positions of the operands whose partial sums stay partial through this node.
   std::vector<int> flowing(const Node& node) const {
     if (definition(node.op).has(kSource) || !isPartial(*source_.value(node.results[0]).sharding)) return {};
@@ -115,7 +118,7 @@ class Inserter {
       }
     }
     for (int stage : stages_[id]) {
-      const TransferAttrs attrs{source_.stageOf(node), stage};
+      const TransferAttrs attrs{stageOf(id), stage};
       moved_[{id, stage}] = append(node, Op::kTransfer, wholeOf(id), attrs, ".s" + std::to_string(stage));
     }
   }

@@ -150,6 +150,7 @@ Status proveWeight(const Graph& global, const Node& node, const Module& local) {
     const bool expected = global.mesh.stageOf(*graph.rank) == stage;
     if ((own != nullptr) != expected) return invalid("coverage: rank ", *graph.rank, expected ? " must hold @" : " must not hold @", value.name);
     if (!own) continue;
+    if (std::get<WeightAttrs>(own->attrs).tensor != std::get<WeightAttrs>(node.attrs).tensor) return invalid("coverage: rank ", *graph.rank, " reads another tensor for @", value.name);
     std::vector<Range> wanted = localRanges(value, *graph.rank - global.mesh.firstRank(stage));
     const auto& begin = std::get<WeightAttrs>(node.attrs).begin;
     for (size_t d = 0; d < wanted.size(); ++d) wanted[d] = {wanted[d].begin + begin[d], wanted[d].end + begin[d]};

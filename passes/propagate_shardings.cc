@@ -14,7 +14,8 @@ class Propagation {
     for (const Node& node : graph_.nodes) {
       for (ValueId id : node.operands) ++uses_[static_cast<size_t>(id)];
       if (definition(node.op).has(kEverywhere)) continue;
-      for (ValueId id : node.results) stage_[static_cast<size_t>(id)] = graph_.stageOf(node);
+      const auto* transfer = std::get_if<TransferAttrs>(&node.attrs);
+      for (ValueId id : node.results) stage_[static_cast<size_t>(id)] = transfer ? static_cast<int>(transfer->to) : graph_.stageOf(node);
     }
     for (ValueId id : graph_.outputs) ++uses_[static_cast<size_t>(id)];
   }
