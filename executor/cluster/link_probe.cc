@@ -90,7 +90,11 @@ Status answer(transport::Connection& link, const std::atomic<bool>& cancel) {
     if (kind == Probe::kData) continue;
     EXO_TRY(send(link, kind, kSmallBytes, cancel));
     if (kind != Probe::kEnd) continue;
-    return waitUntil(link, cancel, [&] { return link.flushed(); });
+    EXO_TRY(waitUntil(link, cancel, [&] { return link.flushed(); }));
+    // The asker hangs up. Were it us, with a credit of its unread, TCP would reset the connection and drop our answer.
+    const Clock::time_point deadline = Clock::now() + kPatience;
+    while (!cancel && link.status().ok() && Clock::now() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return {};
   }
 }
 
