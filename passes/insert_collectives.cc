@@ -167,6 +167,11 @@ class Inserter {
 
 }  // namespace
 
-Result<Graph> insertCollectives(const Graph& graph) { return Inserter(graph).run(); }
+Result<Graph> insertCollectives(const Graph& graph) {
+  for (const Value& value : graph.values) {
+    if (!value.sharding) return invalid("value ", value.name, " has no sharding: propagate_shardings gives every value one");
+  }
+  return Inserter(graph).run();
+}
 
 }  // namespace exo

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ir/verify.h"
+
 namespace exo {
 
 namespace {
@@ -192,6 +194,7 @@ Status proveCoverage(const Graph& global, const Module& local) {
 
 Result<Module> partition(const Graph& graph) {
   if (graph.rank) return invalid("partition: the graph is local already (rank ", *graph.rank, ")");
+  EXO_TRY(verify(graph, Stage::kSharded));
   Module module;
   for (int rank = 0; rank < graph.mesh.numRanks(); ++rank) module.graphs.push_back(RankPartition(graph, rank).run());
   EXO_TRY(proveCoverage(graph, module));

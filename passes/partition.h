@@ -5,7 +5,7 @@
 namespace exo {
 
 /// One local graph per rank: local shapes, weight slices, offsets (vocabulary, heads), sends and receives for transfers.
-/// Closes with the coverage proof. Needs: a sharded graph with explicit collectives.
+/// Closes with the coverage proof. Needs: a sharded graph with explicit collectives (verified: Stage::kSharded).
 Result<Module> partition(const Graph& graph);
 
 /// Proves that every element of every weight of `global` is owned by exactly the ranks its sharding says, and every
