@@ -108,9 +108,32 @@ struct Session {
   double load_seconds = 0;
 };
 
+bool isPlan(const std::string& spec) {
+  std::error_code error;
+  return std::filesystem::exists(std::filesystem::path(spec) / "plan.pb", error);
+}
+
+/// A plan is compiled already: a flag that would change it must not be ignored.
+Status refuseCompileFlags(const std::string& spec) {
+  for (const std::string& flag : compileFlags()) {
+    if (!gflags::GetCommandLineFlagInfoOrDie(flag.c_str()).is_default) return invalid("--", flag, ": ", spec, " is a plan, compiled already; use `exoc compile` to make another");
+  }
+  return {};
+}
+
+/// All nodes run here, wherever the plan places them: say so.
+void noteForeignNodes(const plan::Plan& plan) {
+  for (const plan::Node& node : plan.nodes()) {
+    const bool local = node.address().starts_with("127.") || node.address().starts_with("localhost:") || node.address().starts_with("[::1]");
+    if (node.has_rank() && !local) std::cerr << "note: node " << node.name() << " of " << node.address() << " runs on this machine now; start exo-exec there to use that one\n";
+  }
+}
+
 Result<Session> startSession(const std::string& spec, const std::atomic<bool>* cancel) {
+  if (isPlan(spec)) EXO_TRY(refuseCompileFlags(spec));
   EXO_ASSIGN(const CompileOptions options, compileOptionsFromFlags());
   EXO_ASSIGN(PlanSource source, openPlan(spec, options));
+  noteForeignNodes(source.plan);
   Session session{std::move(source), std::nullopt, nullptr, nullptr, 0};
   const std::filesystem::path directory = session.source.plan.model_directory();
   std::error_code error;
