@@ -90,7 +90,8 @@ Result<std::unique_ptr<LocalCluster>> LocalCluster::start(const plan::Plan& plan
   }
   if (nodes.empty()) return makeError(ErrorCode::kMismatch, "the plan has no programs");
   LocalClusterOptions options = given;
-  if (options.threads == 0) options.threads = std::max(1, static_cast<int>(coresHere().size() / nodes.size()));
+  // One node takes the machine and pins its threads; several get processors of their own.
+  if (options.threads == 0 && nodes.size() > 1) options.threads = std::max(1, static_cast<int>(coresHere().size() / nodes.size()));
   std::unique_ptr<LocalCluster> cluster(new LocalCluster());
   EXO_TRY(cluster->spawn(nodes[0], directory, options));
   EXO_TRY(cluster->waitFor([&] { return !cluster->children_[0]->address.empty(); }, "to listen", options, cancel));
