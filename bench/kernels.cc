@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/machine.h"
 #include "codegen/kernel.h"
 #include "codegen/layout.h"
 
@@ -310,5 +311,6 @@ int main(int argc, char** argv) {
     std::cerr << isa.error() << "\n";
     return 2;
   }
+  exo::bench::printMachine();
   return exo::codegen::run(threads, *isa);
 }

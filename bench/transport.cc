@@ -18,6 +18,7 @@
 #include <iostream>
 #include <vector>
 
+#include "bench/machine.h"
 #include "executor/collectives/collectives.h"
 #include "executor/transport/mapping.h"
 #include "executor/transport/socket.h"
@@ -235,6 +236,7 @@ bool run() {
 }  // namespace exo
 
 int main() {
+  exo::bench::printMachine();
   if (exo::run()) return 0;
   std::cerr << "bench_transport failed" << std::endl;
   return 1;
