@@ -201,8 +201,8 @@ TEST_P(Meshes, RanksEqualTheGlobalGraph) { sweep(Encoding::kF32, Mixture::kMaybe
 /// order move some int8 activations over a rounding edge: a step of 1/127 of their block's largest value. Without
 /// experts, which rounding can swap.
 TEST_P(Meshes, QuantisedRanksWithWholeBlocksEqualTheGlobalGraph) {
-  sweep(Encoding::kW8, Mixture::kNever, 32, 8, 0.02, 2);
-  sweep(Encoding::kW4, Mixture::kNever, 32, 8, 0.02, 2);
+  sweep(Encoding::kW8, Mixture::kNever, 32, 8, 2e-3, 0);
+  sweep(Encoding::kW4, Mixture::kNever, 32, 8, 2e-3, 0);
 }
 
 /// Small heads cut blocks, which ranks then round on their own, weights and activations alike, to 1/254 of another
