@@ -14,11 +14,11 @@
 #include "codegen/plan.h"
 #include "executor/cluster/run.h"
 #include "executor/cluster/security.h"
-#include "executor/command_line.h"
 #include "executor/node.h"
 #include "executor/plan_node.h"
 #include "executor/status_pipe.h"
 #include "executor/weight_source.h"
+#include "frontend/flags/flags.h"
 #include "ir/base/version.h"
 
 DEFINE_string(plan, "", "directory with the plan, as exoc compile writes it; the same on every node");
@@ -184,6 +184,12 @@ int exitCode(const Error& error, bool began) {
   return began && error.code() != ErrorCode::kInvalidInput ? kFailed : kBadInput;
 }
 
+Status onlyFlags(const std::vector<std::string>& arguments) {
+  EXO_ASSIGN(const auto rest, parseFlags(arguments, kFlags));
+  if (!rest.empty()) return invalid("unexpected argument \"", rest[0], "\" (--help lists the flags)");
+  return {};
+}
+
 int run(const std::vector<std::string>& arguments) {
   for (const std::string& argument : arguments) {
     if (argument == "--help" || argument == "-h") {
@@ -195,7 +201,7 @@ int run(const std::vector<std::string>& arguments) {
       return 0;
     }
   }
-  Status status = setFlags(arguments, kFlags);
+  Status status = onlyFlags(arguments);
   if (status.ok()) status = StatusPipe::check(FLAGS_status_fd);
   if (status.ok()) status = dieWithParent();
   if (!status.ok()) {
@@ -214,7 +220,7 @@ int run(const std::vector<std::string>& arguments) {
                                 : runPlan(*security, pipe, stop, began);
   if (status.ok()) return 0;
   pipe.error(status.error());
-  std::cerr << "exo-exec" << (FLAGS_node.empty() ? "" : " " + FLAGS_node) << ": " << status.error() << std::endl;
+  if (FLAGS_status_fd < 0) std::cerr << "exo-exec" << (FLAGS_node.empty() ? "" : " " + FLAGS_node) << ": " << status.error() << std::endl;
   return exitCode(status.error(), began);
 }
 

@@ -1,5 +1,4 @@
-// The command line of exoc: gflags holds the flags, this parses them our way (unknown flags name the nearest known one,
-// nothing exits behind our back).
+// What a command of exoc is, its help, and exit codes.
 #pragma once
 
 #include <string>
@@ -9,10 +8,6 @@
 #include "ir/base/result.h"
 
 namespace exo {
-
-/// Sets gflags from "--flag=value", "--flag value", "--flag" and "--noflag"; returns the other arguments. Only flags in
-/// `allowed` (and help) are known to this command. Error kInvalidInput otherwise.
-Result<std::vector<std::string>> parseFlags(const std::vector<std::string>& arguments, const std::vector<std::string>& allowed);
 
 /// A command of exoc. `run` gets its arguments without flags and returns the exit code.
 struct Command {

@@ -8,6 +8,7 @@
 
 #include "frontend/config/suggest.h"
 #include "frontend/driver/commands/commands.h"
+#include "frontend/flags/flags.h"
 #include "ir/base/version.h"
 
 namespace exo {

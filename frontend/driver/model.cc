@@ -79,6 +79,9 @@ Result<Graph> importGraph(const Model& model, Quantization quantization, int64_t
   options.max_context = max_context;
   options.encoding = [&](const std::string& tensor) { return encodingOf(model, quantization, tensor); };
   options.cache = options.encoding("model.layers.0.self_attn.q_proj.weight") == Encoding::kF32 ? Encoding::kF32 : Encoding::kF16;
+  // Where head and embedding are one tensor, some writers keep it under the head's name only.
+  const std::string head = "lm_head.weight";
+  if (model.config.tie_word_embeddings && model.checkpoint && !model.checkpoint->contains(options.embedding) && model.checkpoint->contains(head)) options.embedding = head;
   EXO_ASSIGN(Graph graph, buildGraph(model.config, options));
   if (model.checkpoint) EXO_TRY(checkWeights(graph, *model.checkpoint));
   return graph;
