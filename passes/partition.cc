@@ -161,10 +161,11 @@ Status proveWeight(const Graph& global, const Node& node, const Module& local) {
   return {};
 }
 
+/// Not counted: what moves values between stages, and what select_kernels adds behind this pass.
 size_t countCompute(const Graph& graph, const std::string& block) {
   return static_cast<size_t>(std::count_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
     const OpDef& def = definition(node.op);
-    return !def.has(kSource) && node.op != Op::kTransfer && node.op != Op::kSend && graph.blocks[static_cast<size_t>(node.block)].name == block;
+    return !def.has(kSource) && node.op != Op::kTransfer && node.op != Op::kSend && node.op != Op::kQuantize && graph.blocks[static_cast<size_t>(node.block)].name == block;
   }));
 }
 

@@ -45,4 +45,12 @@ expect("answer to strange words", answer("Zürich 42"), " " + lines[0])
 for flags in (["--nodes", "2"], ["--nodes", "3", "--quant", "q4"], ["--nodes", "4", "--quant", "bf16"], ["--quant", "q8"]):
     expect(f"with {' '.join(flags)}", "Once upon" + answer("Once upon", *flags), lines[2])
 
+# What verify proves must hold for quantised plans too, in which select_kernels has added operations.
+for quantization in ("keep", "q4"):
+    plan = folder / f"plan_{quantization}"
+    for command in ([exoc, "compile", folder / "a", "--nodes", "2", "--quant", quantization, "--out", plan],
+                    [exoc, "verify", plan, "--static_only"]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+        expect(f"exit code of {' '.join(map(str, command))}: {done.stdout}{done.stderr}", done.returncode, 0)
+
 sys.exit(1 if failures else 0)
