@@ -18,6 +18,7 @@ struct ImportOptions {
   /// Encoding in which a matmul weight or embedding table is to be held, by its name in the checkpoint.
   std::function<Encoding(const std::string& tensor)> encoding;
   Encoding cache = Encoding::kF16;         // of the KV cache: f16 or f32
+  std::string embedding = "model.embed_tokens.weight";  // the tensor with the embedding table
 };
 
 /// The graph of one step over a ragged batch. Outputs: values f32[R, k] and ids i32[R, k] of the best next tokens.

@@ -65,7 +65,7 @@ ValueId DecoderBuilder::rope(const std::string& name, ValueId x) {
 }
 
 ValueId DecoderBuilder::embed() {
-  table_ = matrix("model.embed_tokens.weight", config_.vocab_size, config_.hidden_size);
+  table_ = matrix(options_.embedding, config_.vocab_size, config_.hidden_size);
   return builder_.add(Op::kEmbed, "hidden", {tokens_, table_}, EmbedAttrs{});
 }
 
