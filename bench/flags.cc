@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "bench/machine.h"
+#include "frontend/driver/command_line.h"
 #include "frontend/flags/flags.h"
 
 namespace exo::bench {
