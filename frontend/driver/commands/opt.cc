@@ -50,9 +50,9 @@ std::string leadingComments(const std::string& text) {
 
 Result<int> runOpt(const std::vector<std::string>& arguments) {
   EXO_ASSIGN(const std::string path, onlyArgument(arguments, "a file of IR text"));
+  EXO_ASSIGN(const auto passes, passesFromFlag());
   EXO_ASSIGN(const std::string text, readTextFile(path));
   EXO_ASSIGN(Module module, parseModule(text, path));
-  EXO_ASSIGN(const auto passes, passesFromFlag());
   PassOptions options;
   options.max_tokens = options.max_rows = FLAGS_step_tokens;
   Notes notes;

@@ -31,7 +31,7 @@ DEFINE_string(logits, "", "write the logits of the prompt to this safetensors fi
 DEFINE_string(tokens_out, "", "write {\"tokens\": [...]} of the generated ids to this file");
 DEFINE_bool(chat, false, "use the model's chat template; a conversation on a terminal");
 DEFINE_int32(threads, 0, "per node; 0: the machine's cores divided by the nodes");
-DEFINE_string(isa, "auto", "kernels for: auto, avx512vnni, avxvnni, avx2, generic");
+DEFINE_string(isa, "auto", "kernels for: auto, avx512-vnni, avx-vnni, avx2, generic");
 DEFINE_string(transport, "auto", "between nodes: auto, shm, tcp");
 DEFINE_int32(timeout, 120, "seconds until all nodes must be ready");
 
