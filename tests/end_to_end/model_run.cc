@@ -29,9 +29,11 @@ void PrintTo(const Layout& layout, std::ostream* out) { *out << toString(layout)
 RunResult runModel(const RunRequest& request) {
   const Folder folder;
   const std::string logits = folder / "logits.safetensors", tokens = folder / "tokens.json";
-  Words words = {"run", request.model, "--nodes", std::to_string(request.layout.nodes), "--strategy", request.layout.strategy, "--quant", request.quantization,
-                 "--tokens", joined(request.prompt), "--ignore_eos", "--max_tokens", std::to_string(request.max_tokens),
-                 "--step_tokens", std::to_string(request.step_tokens), "--logits", logits, "--tokens_out", tokens};
+  Words words = {"run", request.model, "--tokens", joined(request.prompt), "--ignore_eos", "--max_tokens", std::to_string(request.max_tokens), "--logits", logits, "--tokens_out", tokens};
+  if (!std::filesystem::exists(std::filesystem::path(request.model) / "plan.pb")) {
+    const Words compiling = {"--nodes", std::to_string(request.layout.nodes), "--strategy", request.layout.strategy, "--quant", request.quantization, "--step_tokens", std::to_string(request.step_tokens)};
+    words.insert(words.end(), compiling.begin(), compiling.end());
+  }
   words.insert(words.end(), request.more.begin(), request.more.end());
   const Outcome outcome = exoc(words);
   EXPECT_EQ(outcome.exit_code, 0) << request.model << " on " << toString(request.layout) << ": " << describe(outcome);

@@ -20,7 +20,7 @@ std::string toString(const Layout& layout);
 void PrintTo(const Layout& layout, std::ostream* out);
 
 struct RunRequest {
-  std::string model;  // a directory, a configuration or a plan
+  std::string model;  // a directory, a configuration, or a plan: which has its layout, quantization and step size
   Layout layout;
   std::vector<int64_t> prompt;
   std::string quantization = "f32";

@@ -141,6 +141,12 @@ Outcome Program::wait(milliseconds timeout) {
   return outcome;
 }
 
+bool Program::running() { return !reap(WNOHANG); }
+
+Outcome Program::waitFromNow(milliseconds timeout) {
+  return wait(std::chrono::duration_cast<milliseconds>(steady_clock::now() - started_) + timeout);
+}
+
 bool Program::waitForOutput(const std::string& text, milliseconds timeout) {
   const auto until = steady_clock::now() + timeout;
   for (;;) {

@@ -47,8 +47,11 @@ class Program {
   ~Program();
 
   pid_t pid() const { return pid_; }
-  /// Until it ends; it is killed, children and all, when that takes longer.
+  bool running();
+  /// Until it ends; it is killed when that takes longer than `timeout` from its start.
   Outcome wait(std::chrono::milliseconds timeout);
+  /// The same, from now.
+  Outcome waitFromNow(std::chrono::milliseconds timeout);
   /// Until its stdout or stderr contains `text`; false when it ends before, or when that takes longer.
   bool waitForOutput(const std::string& text, std::chrono::milliseconds timeout);
   std::string out() const;
