@@ -33,6 +33,8 @@ DEFINE_bool(chat, false, "use the model's chat template; a conversation on a ter
 DEFINE_int32(threads, 0, "per node; 0: the machine's cores divided by the nodes");
 DEFINE_string(isa, "auto", "kernels for: auto, avx512-vnni, avx-vnni, avx2, generic");
 DEFINE_string(transport, "auto", "between nodes: auto, shm, tcp");
+DEFINE_string(connect, "", "host:port of a plan's first node that runs already: talk to it instead of starting nodes here");
+DECLARE_string(secret_file);
 DEFINE_int32(timeout, 120, "seconds until all nodes must be ready");
 
 namespace exo {
@@ -129,11 +131,40 @@ void noteForeignNodes(const plan::Plan& plan) {
   }
 }
 
+/// Nodes of our own, on this machine.
+Status startNodes(Session& session, const std::atomic<bool>* cancel) {
+  noteForeignNodes(session.source.plan);
+  LocalClusterOptions local;
+  local.threads = FLAGS_threads;
+  local.isa = FLAGS_isa;
+  local.transport = FLAGS_transport;
+  local.timeout = std::chrono::seconds(FLAGS_timeout);
+  local.on_loading = showLoading;
+  EXO_ASSIGN(session.nodes, LocalCluster::start(session.source.plan, session.source.directory, local, cancel));
+  session.source.temporary.reset();  // every node has read it: nothing is left behind, however we end
+  EXO_ASSIGN(const cluster::Address address, cluster::parseAddress(session.nodes->address()));
+  EXO_ASSIGN(session.client, cluster::ControlClient::connect(address, cluster::Security::loopbackOnly()));
+  return {};
+}
+
+/// Nodes that somebody started; they must run this very plan.
+Status connectNodes(Session& session) {
+  cluster::Security security = cluster::Security::loopbackOnly();
+  if (!FLAGS_secret_file.empty()) {
+    EXO_ASSIGN(security, cluster::Security::fromSecretFile(FLAGS_secret_file));
+  }
+  EXO_ASSIGN(const cluster::Address address, cluster::parseAddress(FLAGS_connect));
+  EXO_ASSIGN(session.client, cluster::ControlClient::connect(address, security));
+  EXO_ASSIGN(const cluster::NodeStatus status, session.client->status());
+  if (status.info.plan_hash == session.source.plan.content_hash()) return {};
+  return makeError(ErrorCode::kMismatch, "--connect: the node at ", FLAGS_connect, " runs another plan (of ", status.info.model, ") than ", session.source.directory.string());
+}
+
 Result<Session> startSession(const std::string& spec, const std::atomic<bool>* cancel) {
   if (isPlan(spec)) EXO_TRY(refuseCompileFlags(spec));
+  else if (!FLAGS_connect.empty()) return invalid("--connect: expected the plan that the nodes run, got the model ", spec);
   EXO_ASSIGN(const CompileOptions options, compileOptionsFromFlags());
   EXO_ASSIGN(PlanSource source, openPlan(spec, options));
-  noteForeignNodes(source.plan);
   Session session{std::move(source), std::nullopt, nullptr, nullptr, 0};
   const std::filesystem::path directory = session.source.plan.model_directory();
   std::error_code error;
@@ -146,17 +177,8 @@ Result<Session> startSession(const std::string& spec, const std::atomic<bool>* c
     EXO_TRY(checkTokens(ids, session.source.plan));
   }
   const auto start = Clock::now();
-  LocalClusterOptions local;
-  local.threads = FLAGS_threads;
-  local.isa = FLAGS_isa;
-  local.transport = FLAGS_transport;
-  local.timeout = std::chrono::seconds(FLAGS_timeout);
-  local.on_loading = showLoading;
-  EXO_ASSIGN(session.nodes, LocalCluster::start(session.source.plan, session.source.directory, local, cancel));
+  EXO_TRY(FLAGS_connect.empty() ? startNodes(session, cancel) : connectNodes(session));
   session.load_seconds = secondsSince(start);
-  session.source.temporary.reset();  // every node has read it: nothing is left behind, however we end
-  EXO_ASSIGN(const cluster::Address address, cluster::parseAddress(session.nodes->address()));
-  EXO_ASSIGN(session.client, cluster::ControlClient::connect(address, cluster::Security::loopbackOnly()));
   return session;
 }
 
@@ -168,7 +190,7 @@ Result<TextResult> answer(Session& session, std::vector<int32_t> prompt, LogitsT
   request.on_text = [](const std::string& text, int32_t) { std::cout << text << std::flush; };
   auto result = generateText(*session.client, session.tokenizer ? &*session.tokenizer : nullptr, request, cancel);
   if (result.ok()) return result;
-  if (result.error().code() == ErrorCode::kPeerLost) {
+  if (result.error().code() == ErrorCode::kPeerLost && session.nodes) {
     if (auto cause = session.nodes->failure()) return std::move(*cause);
   }
   return result;
