@@ -55,9 +55,11 @@ Error cancelled(const StopSignal& stop) {
   return stop.error().value_or(makeError(ErrorCode::kCancelled, "the cluster is stopping: ", stop.reason()));
 }
 
-/// The cause, and what this node saw of it: which operation with which peer it was in.
+/// The cause, and what this node saw of it: which operation with which peer broke or was cancelled. Where the link noticed
+/// first, one message holds the other: the longer one says all.
 Error withSighting(Error cause, const Error& seen) {
-  if (seen.code() == ErrorCode::kCancelled || seen.message() == cause.message()) return cause;
+  if (cause.message().find(seen.message()) != std::string::npos) return cause;
+  if (seen.message().find(cause.message()) != std::string::npos) return seen;
   return std::move(cause).note("seen here: " + seen.message());
 }
 

@@ -43,7 +43,7 @@ Result<Strategy> parseStrategy(std::string_view text) {
   if (takeWord(rest, "tp")) is_good = (tp = takeCount(rest)).has_value();
   if (is_good && takeWord(rest, "pp")) is_good = (pp = takeCount(rest)).has_value();
   if (!is_good || !rest.empty())
-    return invalid("strategy must be auto, tp, pp, or like tp4, pp2 and tp2pp3 (counts from 1 to 1024), got \"", text.substr(0, 64), "\"");
+    return invalid("--strategy: expected auto, tp, pp, or like tp4, pp2 and tp2pp3 (counts from 1 to 1024), got \"", text.substr(0, 64), "\"");
   strategy.tp = tp.value_or(1);
   strategy.pp = pp.value_or(1);
   return strategy;
