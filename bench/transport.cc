@@ -78,6 +78,10 @@ bool measure(const Wire& wire, int side, size_t bytes, Figures& out) {
 bool inTwoProcesses(const std::function<bool(int side)>& body) {
   std::fflush(stdout);
   const pid_t child = fork();
+  if (child < 0) {
+    std::perror("fork");
+    return false;
+  }
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     std::_Exit(body(1) ? 0 : 1);

@@ -64,6 +64,7 @@ Result<plan::Plan> loadPlan(const std::filesystem::path& directory) {
   EXO_ASSIGN(const std::string content, serialize(plan));
   if (sha256(content) != hash) return damaged;
   if (plan.version() != kVersion) return makeError(ErrorCode::kMismatch, path.string(), ": expected a plan of version ", kVersion, ", got ", plan.version(), "; compile it again");
+  if (plan.programs_size() == 0 || plan.programs(0).vocab_size() == 0) return makeError(ErrorCode::kMismatch, path.string(), ": expected a program for every rank, got none");
   return plan;
 }
 

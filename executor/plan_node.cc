@@ -39,7 +39,7 @@ Result<const plan::Node*> findNode(const plan::Plan& plan, const std::string& na
   for (const plan::Node& node : plan.nodes()) {
     if (node.name() == name) {
       if (node.has_rank()) return &node;
-      return invalid("the plan leaves node \"", name, "\" out: the model runs better without it (exoc show tells why)");
+      return invalid("the plan leaves node \"", name, "\" out: the model runs better without it (report.txt in the plan tells why)");
     }
     names.push_back(node.name());
     list += (list.empty() ? "" : ", ") + node.name();

@@ -109,7 +109,7 @@ class Annotator {
   }
 
   /// Elements of the attention's output that must stay together: whole KV-head groups, or whole heads when there are more
-  /// ranks than groups; and, where the next weight is in blocks of 32, whole blocks, so that no block is cut.
+  /// ranks than groups; and, where weights are in blocks of 32, whole blocks, so that no block is cut.
   int64_t attentionUnit(const Node& node, int64_t width, int64_t kv_heads, bool blocked) {
     const auto& a = std::get<AttentionAttrs>(node.attrs);
     const int64_t n = static_cast<int64_t>(ranks(node));

@@ -37,8 +37,7 @@ const Pass* findPass(std::string_view name);
 /// Called with each pass's index in allPasses() and its result.
 using AfterPass = std::function<Status(size_t index, const Pass&, const Module&)>;
 
-/// Runs passes [first, last] (names; empty: from the start, to the end), verifying after each.
-/// Errors name the pass.
+/// Runs the passes in order, verifying after each. Errors name the pass.
 Result<Module> runPasses(Module module, std::span<const Pass* const> passes, const PassOptions& options, Notes& notes, const AfterPass& after = {});
 
 }  // namespace exo

@@ -200,8 +200,10 @@ class ControlServer::Implementation final : public wire::Control::Service {
   }
 
   void forward(grpc::ServerContext* context, GenerateJob& job, grpc::ServerWriter<wire::GenerateEvent>* writer) {
-    while (!stopping_) {
+    // What is queued is delivered, also while stopping: the last event says how the generation ended.
+    while (true) {
       const std::optional<wire::GenerateEvent> event = job.next(kPoll);
+      if (!event && stopping_) break;
       const bool gone = context->IsCancelled() || (event && !writer->Write(*event));
       if (gone) break;
       if (event && (event->has_done() || event->has_error())) return;

@@ -60,8 +60,10 @@ Status checkBuffer(const Program& program, const Buffer& buffer, const ProgramFa
   // No columns: of a rank without a share of a split.
   EXO_TRY(inRange("columns", buffer.columns(), 0, kMaxDimension));
   EXO_ASSIGN(const RowCount rows, rowCount(buffer.rows(), facts));
-  const uint64_t needed = static_cast<uint64_t>(maxRows(program, rows)) *
-                          static_cast<uint64_t>(rowBytes(buffer.encoding(), static_cast<int64_t>(buffer.columns())));
+  uint64_t needed = 0;
+  if (__builtin_mul_overflow(static_cast<uint64_t>(maxRows(program, rows)),
+                             static_cast<uint64_t>(rowBytes(buffer.encoding(), static_cast<int64_t>(buffer.columns()))), &needed))
+    return invalid(maxRows(program, rows), " rows of ", buffer.columns(), " columns are beyond any memory");
   if (buffer.size_bytes() < needed)
     return invalid("size_bytes must be at least ", needed, " (", maxRows(program, rows), " rows of ", buffer.columns(), " ",
                    program::Encoding_Name(buffer.encoding()), "), got ", buffer.size_bytes());

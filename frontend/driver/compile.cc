@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <fstream>
-#include <set>
+#include <map>
 
 #include "codegen/emit_program.h"
 #include "codegen/layout.h"
@@ -69,8 +69,12 @@ class Compiler {
 
   Result<Module> lower(Graph imported) {
     Module module{{std::move(imported)}};
-    if (options_.resume) module = options_.resume->second;
-    else result_.dumps.emplace_back("import", module);
+    if (options_.resume) {
+      EXO_TRY(checkResumed(module.graphs[0]));
+      module = options_.resume->second;
+    }
+    // A dump that was gone on from is kept as it was given: it may have been edited.
+    result_.dumps.emplace_back(options_.resume ? options_.resume->first : "import", module);
     EXO_TRY(checkMesh(module));
     EXO_ASSIGN(const auto passes, remainingPasses(options_));
     const PassOptions pass_options{result_.planned.plan, options_.max_step_tokens, options_.max_rows};
@@ -79,6 +83,28 @@ class Compiler {
       return {};
     };
     return runPasses(std::move(module), passes, pass_options, result_.notes, keep);
+  }
+  /// Weights and caches of a dump are those that model and flags give: tensors, encodings, context.
+  Status checkResumed(const Graph& imported) const {
+    std::map<std::string, Encoding> encodings;
+    for (const Node& node : imported.nodes) {
+      if (node.op == Op::kWeight) encodings[std::get<WeightAttrs>(node.attrs).tensor] = imported.value(node.results[0]).type.encoding;
+    }
+    for (const Graph& graph : options_.resume->second.graphs) {
+      if (model_.checkpoint) EXO_TRY(checkWeights(graph, *model_.checkpoint));
+      for (const Node& node : graph.nodes) {
+        if (node.op != Op::kWeight && node.op != Op::kCache) continue;
+        const Value& value = graph.value(node.results[0]);
+        if (node.op == Op::kCache) {
+          if (value.type.shape[0] != Dim(max_context_)) return invalid("--from: the dump's @", value.name, " is for a context of ", toString(value.type.shape[0]), ", asked for is ", max_context_, "; pass the same --max_context");
+          continue;
+        }
+        const auto found = encodings.find(std::get<WeightAttrs>(node.attrs).tensor);
+        if (found == encodings.end()) return invalid("--from: ", model_.name, " has no tensor like @", value.name, " of the dump");
+        if (found->second != value.type.encoding) return invalid("--from: @", value.name, " of the dump is ", toString(value.type), ", the model and --quant give ", name(found->second), "; pass the same --quant");
+      }
+    }
+    return {};
   }
   /// A dump behind choose_parallelism fixes the mesh; the planner must have come to the same one.
   Status checkMesh(const Module& module) const {
@@ -161,14 +187,6 @@ Status writeFiles(const Compiled& compiled, const DumpChoice& dump, const fs::pa
   return savePlan(compiled.plan, directory);
 }
 
-/// An existing target may go only when nothing but a plan is lost with it.
-Status checkReplaceable(const fs::path& directory) {
-  std::error_code error;
-  if (!fs::exists(directory, error)) return {};
-  if (fs::is_directory(directory, error) && (fs::is_empty(directory, error) || fs::exists(directory / "plan.pb", error))) return {};
-  return invalid("--out ", directory.string(), ": exists and is not a plan; it will not be overwritten");
-}
-
 }  // namespace
 
 Result<Compiled> compile(const Model& model, const CompileOptions& options) { return Compiler(model, options).run(); }
@@ -181,6 +199,13 @@ Result<DumpChoice> parseDumpChoice(const std::string& text) {
   std::vector<std::string> known = {"none", "all", "import"};
   for (const Pass& pass : allPasses()) known.emplace_back(pass.name);
   return invalid("--dump_ir: expected none, all or the name of a pass, got \"", text, '"', didYouMean(text, known));
+}
+
+Status checkReplaceable(const fs::path& directory) {
+  std::error_code error;
+  if (!fs::exists(directory, error)) return {};
+  if (fs::is_directory(directory, error) && (fs::is_empty(directory, error) || fs::exists(directory / "plan.pb", error))) return {};
+  return invalid("--out ", directory.string(), ": exists and is not a plan; it will not be overwritten");
 }
 
 Status writePlan(const Compiled& compiled, const DumpChoice& dump, const fs::path& directory) {
@@ -197,10 +222,14 @@ Status writePlan(const Compiled& compiled, const DumpChoice& dump, const fs::pat
   }
   if (status.ok()) {
     fs::rename(beside, target, error);
-    if (error) status = makeError(ErrorCode::kIo, "cannot write ", target.string(), ": ", error.message());
+    std::error_code back;
+    if (error) {
+      status = makeError(ErrorCode::kIo, "cannot write ", target.string(), ": ", error.message());
+      fs::rename(old, target, back);  // what was there stays there
+    }
   }
   fs::remove_all(beside, error);
-  fs::remove_all(old, error);
+  if (status.ok()) fs::remove_all(old, error);
   return status;
 }
 

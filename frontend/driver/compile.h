@@ -50,6 +50,9 @@ struct DumpChoice {
 };
 Result<DumpChoice> parseDumpChoice(const std::string& text);
 
+/// Error when `directory` exists and is neither empty nor a plan: it would not be overwritten.
+Status checkReplaceable(const std::filesystem::path& directory);
+
 /// Writes plan.pb, report.txt, report.json and ir/NN-pass.exoir: into a directory beside, which is then renamed. An existing
 /// `directory` is replaced only if it is empty or a plan.
 Status writePlan(const Compiled& compiled, const DumpChoice& dump, const std::filesystem::path& directory);

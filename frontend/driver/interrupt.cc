@@ -16,7 +16,7 @@ void onSignal(int) {
 void install(void (*handler)(int)) {
   struct sigaction action = {};
   action.sa_handler = handler;
-  for (int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// SIGINT and SIGTERM as a flag, so that everything ends in order; a second one ends the process at once.
+// SIGINT, SIGTERM and SIGHUP as a flag, so that everything ends in order; a second one ends the process at once.
 #pragma once
 
 #include <atomic>

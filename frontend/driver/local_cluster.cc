@@ -176,7 +176,8 @@ std::optional<Error> LocalCluster::failure() {
 }
 
 Status LocalCluster::waitFor(const std::function<bool()>& done, const char* what, const LocalClusterOptions& options, const std::atomic<bool>* cancel) {
-  const auto until = steady_clock::now() + options.timeout;
+  auto until = steady_clock::now() + options.timeout;
+  uint64_t last = 0;  // a load that advances may take as long as it needs
   while (!done()) {
     readEvents(milliseconds(50));
     if (cancel && *cancel) return makeError(ErrorCode::kCancelled, "interrupted");
@@ -190,12 +191,14 @@ Status LocalCluster::waitFor(const std::function<bool()>& done, const char* what
       total += child->total_bytes;
     }
     if (options.on_loading && total > 0) options.on_loading(sum, total);
+    if (sum != last) until = steady_clock::now() + options.timeout;
+    last = sum;
     if (steady_clock::now() < until) continue;
     std::string missing;
     for (const auto& child : children_) {
       if (!child->ready) missing += " " + child->node;
     }
-    return makeError(ErrorCode::kTimeout, "waited ", options.timeout.count(), " s for nodes", missing, " ", what);
+    return makeError(ErrorCode::kTimeout, "waited ", options.timeout.count(), " s without progress for nodes", missing, " ", what);
   }
   return {};
 }

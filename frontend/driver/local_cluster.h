@@ -18,7 +18,7 @@ namespace exo {
 struct LocalClusterOptions {
   int threads = 0;                        // per node; 0: the machine's cores divided by the nodes, at least one
   std::string isa = "auto", transport = "auto";
-  std::chrono::seconds timeout{120};      // until every node is ready
+  std::chrono::seconds timeout{120};      // without progress, until every node is ready
   /// Called while weights are loaded, with the sums over all nodes.
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_loading;
 };

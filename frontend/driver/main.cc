@@ -72,7 +72,7 @@ int run(const std::vector<std::string>& arguments) {
     return fail(invalid("unknown command \"", arguments[0], '"', didYouMean(arguments[0], names), " (exoc --help lists them)"));
   }
   const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
-  if (std::find(rest.begin(), rest.end(), "--help") != rest.end()) {
+  if (std::find_if(rest.begin(), rest.end(), [](const std::string& a) { return a == "--help" || a == "-h"; }) != rest.end()) {
     std::cout << helpText(*command);
     return 0;
   }

@@ -29,7 +29,7 @@ Encoding storedEncoding(const Model& model, const std::string& tensor) {
   DType dtype = model.config.dtype.value_or(DType::kBF16);
   const TensorView* view = model.checkpoint ? model.checkpoint->view(tensor) : nullptr;
   if (view) dtype = view->dtype;
-  return dtype == DType::kF32 ? Encoding::kF32 : dtype == DType::kF16 ? Encoding::kF16 : Encoding::kBF16;
+  return dtype == DType::kF32 || dtype == DType::kF64 ? Encoding::kF32 : dtype == DType::kF16 ? Encoding::kF16 : Encoding::kBF16;
 }
 
 Encoding encodingOf(const Model& model, Quantization quantization, const std::string& tensor) {
@@ -96,6 +96,10 @@ Status checkWeights(const Graph& graph, const Checkpoint& checkpoint) {
       if (weight->stack > 0) tensor.replace(tensor.find('*'), 1, std::to_string(i));
       auto info = checkpoint.find({tensor, weight->shape});
       if (!info.ok()) return std::move(info).error();
+      const DType dtype = info->dtype;
+      if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16 && dtype != DType::kF64) {
+        return makeError(ErrorCode::kUnsupported, "tensor ", tensor, ": expected F32, BF16, F16 or F64, got ", name(dtype));
+      }
     }
   }
   return {};

@@ -29,7 +29,7 @@ Result<Quantization> parseQuantization(const std::string& text);
 std::string name(Quantization quantization);
 
 /// The global graph. keep: weights in the encoding they are stored in (a card: its configuration's dtype, else bf16).
-/// The KV cache is f32 when all weights are, else f16.
+/// The KV cache is f32 when the first layer's projections are, else f16.
 Result<Graph> importGraph(const Model& model, Quantization quantization, int64_t max_context);
 
 /// Checks every weight of the graph against the checkpoint: present, shape as expected.

@@ -51,6 +51,7 @@ class Sink : public cluster::GenerateSink {
 
 Status checkTokens(const std::vector<int32_t>& ids, const plan::Plan& plan) {
   const auto vocabulary = static_cast<int64_t>(plan.programs(0).vocab_size());
+  if (ids.size() > plan.max_context()) return invalid("the prompt has ", ids.size(), " tokens, the plan's context ", plan.max_context(), " (--max_context)");
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= vocabulary) return invalid("token ", i, " of the prompt: expected an id from 0 to ", vocabulary - 1, ", got ", ids[i]);
   }

@@ -21,7 +21,7 @@ class ChatTemplate {
   /// What one rendering may use.
   struct Limits {
     uint64_t steps = 20'000'000;                 // nodes evaluated, elements compared, 64-byte pieces of text built
-    int depth = 1000;                            // nesting of statements, expressions and macro calls; about 1 KiB of stack each
+    int depth = 250;                             // nesting of statements, expressions and macro calls; a few KiB of stack each
     size_t output_bytes = 64 * 1024 * 1024;      // of the result and of any text on the way
     std::optional<std::tm> now = std::nullopt;   // what strftime_now() shows; absent: the local time
   };

@@ -44,7 +44,7 @@ class [[nodiscard]] Error {
 
 std::ostream& operator<<(std::ostream& out, const Error& error);
 
-/// Builds a message from streamable parts: errorf(kIo, "cannot open ", path, ": ", strerror(errno)).
+/// Builds a message from streamable parts: makeError(ErrorCode::kIo, "cannot open ", path, ": ", strerror(errno)).
 template <class... Parts>
 Error makeError(ErrorCode code, const Parts&... parts) {
   std::ostringstream out;

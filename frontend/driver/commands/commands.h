@@ -14,9 +14,9 @@ Result<int> runShow(const std::vector<std::string>& arguments);
 Result<int> runTopo(const std::vector<std::string>& arguments);
 Result<int> runRun(const std::vector<std::string>& arguments);
 
-/// Flags that say how to compile; shared by compile, run and verify.
+/// Flags that say how to compile; shared by compile and run.
 std::vector<std::string> compileFlags();
-/// Reads them. `model` is for messages.
+/// Reads them.
 Result<CompileOptions> compileOptionsFromFlags();
 /// --nodes: a topology file, or a number of equal nodes on this machine.
 Result<Topology> topologyFromFlag(const std::string& nodes);

@@ -35,7 +35,7 @@ DEFINE_string(isa, "auto", "kernels for: auto, avx512-vnni, avx-vnni, avx2, gene
 DEFINE_string(transport, "auto", "between nodes: auto, shm, tcp");
 DEFINE_string(connect, "", "host:port of a plan's first node that runs already: talk to it instead of starting nodes here");
 DECLARE_string(secret_file);
-DEFINE_int32(timeout, 120, "seconds until all nodes must be ready");
+DEFINE_int32(timeout, 120, "seconds without progress until all nodes must be ready");
 
 namespace exo {
 
@@ -55,7 +55,7 @@ Result<std::vector<int32_t>> tokensFromFlag() {
     long value = -1;
     const bool digits = !item.empty() && item.size() < 10 && item.find_first_not_of("0123456789 ") == std::string::npos && item.find_first_of("0123456789") != std::string::npos;
     if (digits) value = std::stol(item, &used);
-    if (value < 0) return invalid("--tokens: expected ids separated by commas, got \"", item, '"');
+    if (value < 0 || item.find_first_not_of(' ', used) != std::string::npos) return invalid("--tokens: expected ids separated by commas, got \"", item, '"');
     ids.push_back(static_cast<int32_t>(value));
   }
   if (ids.empty()) return invalid("--tokens: expected at least one id");
@@ -69,6 +69,17 @@ Status checkSampling() {
   if (FLAGS_max_tokens < 0) return invalid("--max_tokens: expected 0 or more, got ", FLAGS_max_tokens);
   if (FLAGS_threads < 0 || FLAGS_threads > 4096) return invalid("--threads: expected 0 to 4096, got ", FLAGS_threads);
   if (FLAGS_timeout < 1) return invalid("--timeout: expected at least 1 second, got ", FLAGS_timeout);
+  return {};
+}
+
+/// Flags that exclude each other, or would be ignored.
+Status checkCombinations() {
+  const auto given = [](const char* flag) { return !gflags::GetCommandLineFlagInfoOrDie(flag).is_default; };
+  if (given("tokens") && (given("prompt") || FLAGS_chat)) return invalid("--tokens: ids are the whole prompt; leave out --prompt and --chat");
+  if (!given("connect") && given("secret_file")) return invalid("--secret_file: only needed with --connect; nodes started here speak over loopback");
+  for (const char* flag : {"threads", "isa", "transport", "timeout"}) {
+    if (given("connect") && given(flag)) return invalid("--", flag, ": the nodes of --connect run already");
+  }
   return {};
 }
 
@@ -97,7 +108,7 @@ cluster::GenerateRequest requestFor(std::vector<int32_t> prompt) {
 void printStats(const cluster::GenerateStats& stats, double load_seconds) {
   const auto rate = [](int64_t count, double seconds) { return seconds > 0 ? static_cast<double>(count) / seconds : 0; };
   std::cerr << std::fixed << std::setprecision(1) << "prompt " << stats.prompt_tokens << " tokens, " << rate(stats.prompt_tokens, stats.prefill_seconds) << " tok/s; generated " << stats.generated_tokens
-            << " tokens, " << rate(stats.generated_tokens - 1, stats.decode_seconds) << " tok/s; first token after " << std::setprecision(3) << stats.prefill_seconds << " s; loaded in " << load_seconds
+            << " tokens, " << rate(std::max<int64_t>(0, stats.generated_tokens - 1), stats.decode_seconds) << " tok/s; first token after " << std::setprecision(3) << stats.prefill_seconds << " s; loaded in " << load_seconds
             << " s; ended by " << cluster::name(stats.reason) << "\n";
 }
 
@@ -160,7 +171,8 @@ Status connectNodes(Session& session) {
   return makeError(ErrorCode::kMismatch, "--connect: the node at ", FLAGS_connect, " runs another plan (of ", status.info.model, ") than ", session.source.directory.string());
 }
 
-Result<Session> startSession(const std::string& spec, const std::atomic<bool>* cancel) {
+/// Everything but the nodes, so that bad input is refused before weights are loaded.
+Result<Session> openSession(const std::string& spec) {
   if (isPlan(spec)) EXO_TRY(refuseCompileFlags(spec));
   else if (!FLAGS_connect.empty()) return invalid("--connect: expected the plan that the nodes run, got the model ", spec);
   EXO_ASSIGN(const CompileOptions options, compileOptionsFromFlags());
@@ -172,13 +184,6 @@ Result<Session> startSession(const std::string& spec, const std::atomic<bool>* c
     EXO_ASSIGN(session.tokenizer, Tokenizer::load(directory));
   }
   if (!session.tokenizer && (FLAGS_chat || FLAGS_tokens.empty())) return invalid(session.source.plan.model(), " has no tokenizer.json: give the prompt as ids, --tokens 1,2,3");
-  if (!FLAGS_tokens.empty()) {
-    EXO_ASSIGN(const auto ids, tokensFromFlag());
-    EXO_TRY(checkTokens(ids, session.source.plan));
-  }
-  const auto start = Clock::now();
-  EXO_TRY(FLAGS_connect.empty() ? startNodes(session, cancel) : connectNodes(session));
-  session.load_seconds = secondsSince(start);
   return session;
 }
 
@@ -227,8 +232,15 @@ Result<int> converse(Session& session, const std::atomic<bool>* cancel) {
     if (!line || length <= 1) return 0;
     messages.push_back({{"role", "user"}, {"content", std::string(line, static_cast<size_t>(length) - 1)}});
     EXO_ASSIGN(auto prompt, chatPrompt(session, messages));
-    EXO_ASSIGN(const TextResult result, answer(session, std::move(prompt), nullptr, cancel));
+    const auto outcome = answer(session, std::move(prompt), nullptr, cancel);
     std::cout << "\n";
+    if (!outcome.ok() && outcome.error().scope() == ErrorScope::kRequest && outcome.error().code() == ErrorCode::kInvalidInput) {
+      std::cerr << "exoc: " << outcome.error() << "\n";  // the conversation has outgrown the context; the nodes are well
+      messages.erase(messages.size() - 1);
+      continue;
+    }
+    if (!outcome.ok()) return outcome.error();
+    const TextResult& result = *outcome;
     printStats(result.stats, session.load_seconds);
     messages.push_back({{"role", "assistant"}, {"content", result.text}});
   }
@@ -256,13 +268,24 @@ Status writeTokens(const std::vector<int32_t>& tokens) {
 Result<int> runRun(const std::vector<std::string>& arguments) {
   EXO_ASSIGN(const std::string spec, onlyArgument(arguments, "a model or a plan"));
   EXO_TRY(checkSampling());
+  EXO_TRY(checkCombinations());
   const bool terminal = ::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO);
   const bool conversation = FLAGS_chat && FLAGS_prompt.empty() && FLAGS_tokens.empty();
   if (conversation && !terminal) return invalid("--chat without --prompt needs a terminal");
+  if (conversation && !(FLAGS_logits + FLAGS_tokens_out).empty()) return invalid("--logits and --tokens_out: not in a conversation; give the message with --prompt");
   const Interrupt interrupt;
-  EXO_ASSIGN(Session session, startSession(spec, interrupt.flag()));
+  EXO_ASSIGN(Session session, openSession(spec));
+  std::vector<int32_t> prompt;
+  if (conversation) {
+    EXO_TRY(renderChat(session, nlohmann::ordered_json::array({{{"role", "user"}, {"content", "hello"}}})));
+  } else {
+    EXO_ASSIGN(prompt, promptFor(session));
+    EXO_TRY(checkTokens(prompt, session.source.plan));
+  }
+  const auto start = Clock::now();
+  EXO_TRY(FLAGS_connect.empty() ? startNodes(session, interrupt.flag()) : connectNodes(session));
+  session.load_seconds = secondsSince(start);
   if (conversation) return converse(session, interrupt.flag());
-  EXO_ASSIGN(auto prompt, promptFor(session));
   LogitsTable logits;
   EXO_ASSIGN(const TextResult result, answer(session, std::move(prompt), FLAGS_logits.empty() ? nullptr : &logits, interrupt.flag()));
   if (session.tokenizer) std::cout << std::endl;

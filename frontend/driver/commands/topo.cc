@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iomanip>
 #include <iostream>
+#include <set>
 #include <sstream>
 
 #include "executor/cluster/client.h"
@@ -75,10 +76,11 @@ Status measureLinks(const MeasuredNode& a, const MeasuredNode& b, Topology& topo
 
 /// Nodes may not have names of their own yet: make them differ.
 void makeNamesUnique(std::vector<MeasuredNode>& nodes) {
+  std::set<std::string> taken;
   for (size_t i = 0; i < nodes.size(); ++i) {
-    for (size_t j = 0; j < i; ++j) {
-      if (nodes[j].node.name == nodes[i].node.name) nodes[i].node.name = "n" + std::to_string(i);
-    }
+    std::string& name = nodes[i].node.name;
+    const std::string wanted = name;
+    for (size_t n = i; !taken.insert(name).second; ++n) name = wanted + "-" + std::to_string(n);
   }
 }
 
@@ -89,6 +91,7 @@ Result<int> runTopo(const std::vector<std::string>& arguments) {
   if (FLAGS_out.empty()) return invalid("--out: expected a file to write the topology to");
   const std::vector<std::string> addresses = splitList(FLAGS_nodes);
   if (addresses.empty() || FLAGS_nodes.find(':') == std::string::npos) return invalid("--nodes: expected host:port,host:port of running nodes, got \"", FLAGS_nodes, '"');
+  if (std::set<std::string>(addresses.begin(), addresses.end()).size() != addresses.size()) return invalid("--nodes: an address stands twice");
   cluster::Security security = cluster::Security::loopbackOnly();
   if (!FLAGS_secret_file.empty()) {
     EXO_ASSIGN(security, cluster::Security::fromSecretFile(FLAGS_secret_file));

@@ -275,7 +275,7 @@ TEST(Mismatch, BothSidesAreNamed) {
     std::vector<Status> status(2);
     onThreads(2, [&](int rank) {
       Options options;
-      options.timeout = 500ms;
+      options.timeout = 20s;
       const auto group = communicator(*world.meshes[rank], options);
       ASSERT_TRUE(group->barrier("in step").ok());
       std::vector<float> sum(2048, 1.0f);
@@ -324,20 +324,20 @@ TEST(Timeout, NamesOperationPeerAndBytes) {
   Status status;
   onThreads(3, [&](int rank) {
     Options options;
-    options.timeout = 300ms;
+    options.timeout = 1000ms;
     const auto group = communicator(*world.meshes[rank], options);
     if (rank == 2) return;  // never calls
     std::vector<float> sum(8);
     const auto begin = Clock::now();
     const Status mine = group->allReduce(sum, sum, "layers.3.down_proj");
-    EXPECT_LT(Clock::now() - begin, 2s);
+    EXPECT_LT(Clock::now() - begin, 5s);
     if (rank == 0) status = mine;
   });
   ASSERT_FALSE(status.ok());
   EXPECT_EQ(status.error().code(), ErrorCode::kTimeout);
   EXPECT_EQ(status.error().scope(), ErrorScope::kLink);
   EXPECT_EQ(status.error().message(),
-            "all_reduce \"layers.3.down_proj\" #1: after 300 ms rank 2 (node2) has delivered 0 of 32 B");
+            "all_reduce \"layers.3.down_proj\" #1: after 1000 ms rank 2 (node2) has delivered 0 of 32 B");
 }
 
 TEST(Timeout, OfASenderWhosePeerTakesNothing) {

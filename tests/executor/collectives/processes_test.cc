@@ -134,8 +134,9 @@ TEST_P(RealProcesses, AKilledPeerIsNoticedWithinTwoSeconds) {
       return 0;
     }
   });
-  std::this_thread::sleep_for(300ms);
+  std::this_thread::sleep_for(1500ms);  // all are connected long before
   const auto begin = Clock::now();
+  ASSERT_GT(ranks.pid(1), 0);
   kill(ranks.pid(1), SIGKILL);
   EXPECT_EQ(ranks.wait(1, 2s), -SIGKILL);
   EXPECT_EQ(ranks.wait(0, 2s), 0);
@@ -162,7 +163,8 @@ TEST_P(RealProcesses, AnAwaitedPeerThatIsKilledIsNamed) {
     }
     return 0;
   });
-  std::this_thread::sleep_for(200ms);
+  std::this_thread::sleep_for(1500ms);
+  ASSERT_GT(ranks.pid(1), 0);
   kill(ranks.pid(1), SIGKILL);
   EXPECT_EQ(ranks.wait(0, 2s), 0);
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <latch>
 #include <thread>
 
 #include "executor/runtime/driver.h"
@@ -34,11 +35,12 @@ Result<std::unique_ptr<Engine>> makeEngine(const std::string& program, Mesh* mes
 class Job {
  public:
   Job(const std::string& program, int world, std::chrono::milliseconds timeout = kTimeout, transport::RingShape ring = {})
-      : network_(world, ring), followed_(world) {
+      : network_(world, ring), followed_(world), compiled_(world - 1) {
     for (int rank = 0; rank < world; ++rank) meshes_.push_back(network_.mesh(rank));
     for (int rank = 1; rank < world; ++rank)
       threads_.emplace_back([this, rank, timeout, name = program + std::to_string(rank)] {
         auto engine = makeEngine(name, meshes_[rank].get(), timeout);
+        compiled_.count_down();
         followed_[rank] = engine.ok() ? follow(**engine, *meshes_[rank], timeout) : Status(engine.error());
         if (!followed_[rank].ok()) network_.kill(rank);   // as the process would end
       });
@@ -48,6 +50,7 @@ class Job {
     auto driver = Driver::create(*engine_, meshes_[0].get(), timeout);
     EXPECT_TRUE(driver.ok()) << driver.error();
     driver_ = std::move(driver).value();
+    compiled_.wait();  // the timeouts are of steps, not of the JIT
   }
   ~Job() { (void)end(); }
 
@@ -66,6 +69,7 @@ class Job {
   SimulatedNetwork network_;
   std::vector<std::unique_ptr<Mesh>> meshes_;
   std::vector<Status> followed_;
+  std::latch compiled_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Driver> driver_;
   std::vector<std::thread> threads_;

@@ -165,7 +165,7 @@ std::vector<std::optional<Error>> connectDiffering(Choice choice, const std::fun
   std::vector<std::optional<Error>> errors(2);
   onThreads(2, [&](int rank) {
     MeshOptions options = optionsFor(rank, open.endpoints, choice);
-    options.connect_timeout = 400ms;
+    options.connect_timeout = 2000ms;
     if (rank == 1) change(options);
     auto mesh = Mesh::connect(std::move(open.listeners[rank]), options);
     if (!mesh.ok()) errors[rank] = mesh.error();

@@ -56,7 +56,7 @@ TEST(ChatTemplate, OutputLimitStopsTexts) {
 }
 
 TEST(ChatTemplate, DepthLimitsStopRecursion) {
-  expectError("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "nested deeper than 1000 levels", ErrorCode::kDoesNotFit);
+  expectError("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "nested deeper than 250 levels", ErrorCode::kDoesNotFit);
   expectError("{{ " + std::string(100000, '[') + std::string(100000, ']') + " }}", "nested deeper", ErrorCode::kInvalidInput);
   std::string ifs, sum = "{{ 1";
   for (int i = 0; i < 10000; ++i) ifs += "{% if x %}", sum += " + 1";
