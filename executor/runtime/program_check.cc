@@ -18,7 +18,7 @@ using program::Weight;
 using Kind = OperandNeed::Kind;
 
 constexpr uint64_t kAlignment = 64;
-constexpr uint64_t kMaxBytes = uint64_t{1} << 46;     // 64 TiB: sums of a few of these cannot overflow
+constexpr uint64_t kMaxBytes = uint64_t{1} << 46;     // 64 TiB, of one thing and of all weights or caches together
 constexpr uint64_t kMaxDimension = uint64_t{1} << 26;
 constexpr uint64_t kMaxStepTokens = 1 << 20;
 constexpr uint64_t kMaxRanks = 1024;
@@ -52,6 +52,16 @@ Status checkInput(const Buffer& buffer) {
   if (buffer.encoding() != program::I32 || buffer.rows() != extent || buffer.columns() != 1)
     return invalid("input \"", buffer.input(), "\" must be I32, rows ", program::Extent_Name(extent), ", columns 1");
   return {};
+}
+
+/// Four bytes an element and the padding of panels bound every encoding.
+double weightBytesAbout(const Weight& weight) {
+  return 4.0 * static_cast<double>(weight.slices_size()) * static_cast<double>(weight.rows() + 16) * static_cast<double>(weight.columns() + 64);
+}
+
+double cacheBytesAbout(const Program& program, const program::Cache& cache) {
+  return 4.0 * 64.0 * static_cast<double>(program.num_pages()) * static_cast<double>(cache.kv_heads()) *
+         static_cast<double>(cache.key_dim() + cache.value_dim() + 32);
 }
 
 Status checkBuffer(const Program& program, const Buffer& buffer, const ProgramFacts& facts) {
@@ -103,9 +113,7 @@ Status checkWeight(const Weight& weight) {
   } else {
     return invalid("unknown layout ", static_cast<int>(weight.layout()));
   }
-  // Four bytes an element and the padding of panels bound every encoding.
-  const double bytes = 4.0 * static_cast<double>(weight.slices_size()) * static_cast<double>(weight.rows() + 16) *
-                       static_cast<double>(weight.columns() + 64);
+  const double bytes = weightBytesAbout(weight);
   if (bytes > static_cast<double>(kMaxBytes)) return invalid("about ", bytes, " bytes are more than the ", kMaxBytes, " allowed");
   for (int i = 0; i < weight.slices_size(); ++i) {
     Status status = checkSlice(weight, weight.slices(i));
@@ -120,8 +128,7 @@ Status checkCache(const Program& program, const program::Cache& cache) {
   EXO_TRY(inRange("kv_heads", cache.kv_heads(), 0, 1 << 16));
   EXO_TRY(inRange("key_dim", cache.key_dim(), 1, 1 << 16));
   EXO_TRY(inRange("value_dim", cache.value_dim(), 1, 1 << 16));
-  const double bytes = 4.0 * 64.0 * static_cast<double>(program.num_pages()) * static_cast<double>(cache.kv_heads()) *
-                       static_cast<double>(cache.key_dim() + cache.value_dim() + 32);
+  const double bytes = cacheBytesAbout(program, cache);
   if (bytes > static_cast<double>(kMaxBytes)) return invalid("about ", bytes, " bytes are more than the ", kMaxBytes, " allowed");
   return {};
 }
@@ -327,6 +334,16 @@ Status forEach(const char* what, const Items& items, Check&& check) {
   return {};
 }
 
+/// Each weight and cache is within bounds by itself; many of them must not wrap around.
+Status checkSums(const Program& program) {
+  double weights = 0, caches = 0;
+  for (const Weight& weight : program.weights()) weights += weightBytesAbout(weight);
+  for (const program::Cache& cache : program.caches()) caches += cacheBytesAbout(program, cache);
+  const double most = static_cast<double>(kMaxBytes);
+  if (weights > most || caches > most) return invalid("weights of about ", weights, " and caches of about ", caches, " bytes are more than the ", kMaxBytes, " allowed");
+  return {};
+}
+
 Status checkParts(const Program& program) {
   EXO_TRY(checkHeader(program));
   for (int i = 0; i < program.kernels_size(); ++i) {
@@ -337,6 +354,7 @@ Status checkParts(const Program& program) {
   EXO_TRY(forEach("buffer", program.buffers(), [&](const Buffer& buffer) { return checkBuffer(program, buffer, facts); }));
   EXO_TRY(forEach("weight", program.weights(), [&](const Weight& weight) { return checkWeight(weight); }));
   EXO_TRY(forEach("cache", program.caches(), [&](const program::Cache& cache) { return checkCache(program, cache); }));
+  EXO_TRY(checkSums(program));
   EXO_TRY(forEach("call", program.calls(), [&](const Call& call) { return checkCall(program, facts, call); }));
   EXO_TRY(checkOutputs(program));
   return checkHazards(program, facts);

@@ -201,11 +201,28 @@ Result<DumpChoice> parseDumpChoice(const std::string& text) {
   return invalid("--dump_ir: expected none, all or the name of a pass, got \"", text, '"', didYouMean(text, known));
 }
 
+namespace {
+
+/// Files that writeFiles makes; anything else in a plan's directory is somebody's own.
+bool isPlanFile(const fs::path& relative) {
+  const std::string name = relative.filename().string();
+  if (!relative.has_parent_path()) return name == "plan.pb" || name == "report.txt" || name == "report.json" || name == "ir";
+  const std::string pass = name.size() > 9 && name.ends_with(".exoir") ? name.substr(3, name.size() - 9) : "";
+  return relative.parent_path() == "ir" && (pass == "import" || findPass(pass) != nullptr);
+}
+
+}  // namespace
+
 Status checkReplaceable(const fs::path& directory) {
   std::error_code error;
   if (!fs::exists(directory, error)) return {};
-  if (fs::is_directory(directory, error) && (fs::is_empty(directory, error) || fs::exists(directory / "plan.pb", error))) return {};
-  return invalid("--out ", directory.string(), ": exists and is not a plan; it will not be overwritten");
+  const bool is_plan = fs::is_directory(directory, error) && (fs::is_empty(directory, error) || fs::exists(directory / "plan.pb", error));
+  if (!is_plan) return invalid("--out ", directory.string(), ": exists and is not a plan; it will not be overwritten");
+  for (auto entry = fs::recursive_directory_iterator(directory, error); !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    const fs::path relative = fs::relative(entry->path(), directory, error);
+    if (!isPlanFile(relative)) return invalid("--out ", directory.string(), ": holds ", relative.string(), ", which is no part of a plan; it will not be overwritten");
+  }
+  return {};
 }
 
 Status writePlan(const Compiled& compiled, const DumpChoice& dump, const fs::path& directory) {
