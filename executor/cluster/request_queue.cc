@@ -9,7 +9,7 @@ namespace {
 
 constexpr size_t kMaxWaiting = 64;
 constexpr size_t kMaxEventBytes = size_t{64} << 20;
-// Below the default step timeout: the other ranks wait for the next step meanwhile.
+// A client that reads nothing holds up every other request, so not for long; the other ranks wait for the next step meanwhile.
 constexpr std::chrono::seconds kClientPatience{10};
 // Of one logits event: gRPC refuses messages above 4 MiB.
 constexpr size_t kChunkFloats = size_t{1} << 18;
