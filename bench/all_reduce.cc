@@ -146,12 +146,10 @@ uint64_t bytesOf(const program::Program& program, int call) {
   return program.buffers(static_cast<int>(program.calls(call).in(0).buffer())).columns() * sizeof(float);
 }
 
-/// The profile has durations only; calls follow each other without a gap, so moments follow from the end of the step.
-void record(const std::vector<runtime::CallProfile>& profile, const std::vector<int>& calls, int64_t begin, int64_t end, Recording& out) {
-  std::vector<int64_t> exit(profile.size());
-  int64_t at = end;
-  for (size_t i = profile.size(); i-- > 0; at -= profile[i].total_ns) exit[i] = at;
-  for (const int call : calls) out.visits.push_back({exit[static_cast<size_t>(call)] - profile[static_cast<size_t>(call)].total_ns, exit[static_cast<size_t>(call)]});
+void record(const std::vector<runtime::ProfileEvent>& profile, const std::vector<int>& calls, int64_t begin, int64_t end, Recording& out) {
+  for (const runtime::ProfileEvent& event : profile) {
+    if (event.peer == runtime::ProfileEvent::kNoPeer && std::binary_search(calls.begin(), calls.end(), event.call)) out.visits.push_back({event.begin_ns, event.end_ns});
+  }
   out.step_us.push_back(static_cast<double>(end - begin) / 1e3);
 }
 

@@ -1,8 +1,6 @@
 #include "bench/model_work.h"
 
-#include <algorithm>
-
-#include "codegen/layout.h"
+#include "executor/runtime/profile.h"
 
 namespace exo::bench {
 namespace {
@@ -12,14 +10,9 @@ void addCall(const program::Program& program, const program::Call& call, int64_t
   const program::Kernel& kernel = program.kernels(static_cast<int>(call.kernel()));
   const bool experts = kernel.op() == program::Kernel::EXPERT_MATMUL;
   if (kernel.op() != program::Kernel::MATMUL && !experts) return;
-  const program::Weight& weight = program.weights(static_cast<int>(call.in(1).weight()));
-  const int64_t calls = call.rows() == program::ROWS ? rows : tokens;
-  if (calls == 0) return;
-  const int64_t per_token = experts ? static_cast<int64_t>(kernel.top_k()) : 1;
-  const int64_t matrices = experts ? std::min<int64_t>(weight.slices_size(), calls * per_token) : 1;
-  const auto n = static_cast<int64_t>(weight.rows()), k = static_cast<int64_t>(weight.columns());
-  work.weight_bytes += static_cast<double>(codegen::packedBytes(weight.encoding(), n, k)) * static_cast<double>(matrices);
-  const double ops = 2.0 * static_cast<double>(n) * static_cast<double>(k) * static_cast<double>(calls * per_token);
+  const int64_t call_rows = (call.rows() == program::ROWS ? rows : tokens) * (experts ? static_cast<int64_t>(kernel.top_k()) : 1);
+  work.weight_bytes += runtime::weightBytesOf(program, call, call_rows);
+  const double ops = 2.0 * static_cast<double>(kernel.n()) * static_cast<double>(kernel.k()) * static_cast<double>(call_rows);
   (kernel.input() == program::X8 ? work.int8_ops : work.f32_ops) += ops;
 }
 

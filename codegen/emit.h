@@ -22,6 +22,17 @@ class Entry : public Fn {
   Val stepNumber(size_t field) { return load(i64, at(load(ptr, at(arg(0), offsetof(KernelArgs, step)), 8), field), 8); }
   /// Element `index` of an i32 array, as i64.
   Val index(Val array, Val which) { return wrap(b.CreateSExt(load(i32, at(array, which * 4), 4).v, i64)); }
+
+  /// Rows of these units: units are rows, or with a grain columns of all rows.
+  void eachRow(const program::Kernel& kernel, const std::function<void(Val row)>& body) {
+    kernel.grain() ? each(i(0), rows(), 1, body) : each(begin(), end(), 1, body);
+  }
+  /// In a row, parts [first, last) of `width` columns each (heads, blocks) that these units have of `count`.
+  void eachPart(const program::Kernel& kernel, int64_t count, int64_t width, const std::function<void(Val part)>& body);
+  /// Emits `body` for the units that have the last of `count` columns.
+  void whenLast(const program::Kernel& kernel, int64_t count, const std::function<void()>& body);
+  /// In a row, steps of 16 lanes over the columns that these units have of `count`: body(column, lanes).
+  void eachColumn(const program::Kernel& kernel, int64_t count, const std::function<void(Val column, int lanes)>& body);
 };
 
 // emit_elementwise.cc
@@ -53,6 +64,6 @@ int64_t matMulScratchBytes(const program::Kernel&);
 // emit_host.cc: a call of the C++ function `host_function` (host_kernels.h) with the kernel's numbers.
 void emitHostCall(llvm::Module&, const std::string& symbol, const std::string& host_function, const program::Kernel&, const Target&);
 
-constexpr int64_t kPanelsPerUnit = 4;  // of MATMUL and EXPERT_MATMUL
+constexpr int64_t kPanelsPerUnit = 4;  // of EXPERT_MATMUL, and of MATMUL without a grain
 
 }  // namespace exo::codegen

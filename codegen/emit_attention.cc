@@ -287,10 +287,10 @@ void emitKvAppend(llvm::Module& module, const std::string& symbol, const Kernel&
   Entry e(module, symbol, target);
   const int64_t dim = kernel.head_dim(), heads = kernel.kv_heads(), bytes = elementBytes(kernel);
   Val keys = e.in(0), values = e.in(1), cache = e.in(2), staging = e.scratch(64);
-  e.each(e.begin(), e.end(), 1, [&](Val row) {
+  e.eachRow(kernel, [&](Val row) {
     Val position = e.index(e.step(offsetof(StepView, positions)), row), slot = position & (kPageTokens - 1);
     Val table = pageTable(e, row);
-    e.each(e.i(0), e.i(heads), 1, [&](Val head) {
+    e.eachPart(kernel, heads, dim, [&](Val head) {
       const Page page = pageOf(e, kernel, cache, table, shiftRight(position, 6), head);
       Val offset = (row * heads + head) * (4 * dim);
       Val column = (shiftRight(slot, 4) * (kLanes * dim) + (slot & (kLanes - 1))) * bytes;

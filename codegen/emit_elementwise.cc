@@ -6,8 +6,6 @@ namespace {
 
 using program::Kernel;
 
-void eachRow(Entry& e, const std::function<void(Val row)>& body) { e.each(e.begin(), e.end(), 1, body); }
-
 Val rowAt(Entry& e, Val base, Val row, int64_t columns) { return e.at(base, row * (4 * columns)); }
 
 /// Σ x² over `count` elements: four partial sums over steps of 64, then steps of 16, always in this order.
@@ -39,14 +37,15 @@ void normalise(Entry& e, Val x, Val weight, Val out, int64_t count, float epsilo
 }
 
 /// out[row] = combine(a[row], c[row or the only row])
-void binary(llvm::Module& module, const std::string& symbol, int64_t columns, bool one_second_row, const Target& target,
+void binary(llvm::Module& module, const std::string& symbol, const Kernel& kernel, bool one_second_row, const Target& target,
             const std::function<Val(Entry&, Val, Val)>& combine) {
   Entry e(module, symbol, target);
+  const int64_t columns = kernel.n();
   Val first = e.in(0), second = e.in(1), out = e.out(0);
-  eachRow(e, [&](Val row) {
+  e.eachRow(kernel, [&](Val row) {
     Val a = rowAt(e, first, row, columns), o = rowAt(e, out, row, columns);
     Val c = one_second_row ? second : rowAt(e, second, row, columns);
-    e.columns(columns, [&](Val offset, int lanes) {
+    e.eachColumn(kernel, columns, [&](Val offset, int lanes) {
       Val v = combine(e, e.loadLanes(e.at(a, offset * 4), lanes), e.loadLanes(e.at(c, offset * 4), lanes));
       e.storeLanes(v, e.at(o, offset * 4), lanes);
     });
@@ -66,7 +65,7 @@ void emitRmsNorm(llvm::Module& module, const std::string& symbol, const Kernel& 
   Entry e(module, symbol, target);
   const int64_t n = kernel.n();
   Val x = e.in(0), weight = e.in(1), out = e.out(0);
-  eachRow(e, [&](Val row) { normalise(e, rowAt(e, x, row, n), weight, rowAt(e, out, row, n), n, kernel.epsilon()); });
+  e.eachRow(kernel, [&](Val row) { normalise(e, rowAt(e, x, row, n), weight, rowAt(e, out, row, n), n, kernel.epsilon()); });
   e.finish();
 }
 
@@ -74,22 +73,25 @@ void emitHeadNorm(llvm::Module& module, const std::string& symbol, const Kernel&
   Entry e(module, symbol, target);
   const int64_t heads = kernel.heads(), dim = kernel.head_dim();
   Val x = e.in(0), weight = e.in(1), out = e.out(0);
-  e.each(e.begin() * heads, e.end() * heads, 1, [&](Val head) {
-    normalise(e, rowAt(e, x, head, dim), weight, rowAt(e, out, head, dim), dim, kernel.epsilon());
+  e.eachRow(kernel, [&](Val row) {
+    e.eachPart(kernel, heads, dim, [&](Val head) {
+      Val at = row * heads + head;
+      normalise(e, rowAt(e, x, at, dim), weight, rowAt(e, out, at, dim), dim, kernel.epsilon());
+    });
   });
   e.finish();
 }
 
 void emitAdd(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
-  binary(module, symbol, kernel.n(), false, target, [](Entry&, Val a, Val c) { return a + c; });
+  binary(module, symbol, kernel, false, target, [](Entry&, Val a, Val c) { return a + c; });
 }
 
 void emitBiasAdd(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
-  binary(module, symbol, kernel.n(), true, target, [](Entry&, Val a, Val c) { return a + c; });
+  binary(module, symbol, kernel, true, target, [](Entry&, Val a, Val c) { return a + c; });
 }
 
 void emitSiluMul(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
-  binary(module, symbol, kernel.n(), false, target, [](Entry& e, Val gate, Val up) {
+  binary(module, symbol, kernel, false, target, [](Entry& e, Val gate, Val up) {
     return gate / (e.fv(1) + e.exp(e.fv(0) - gate)) * up;
   });
 }
@@ -98,7 +100,7 @@ void emitTakeRows(llvm::Module& module, const std::string& symbol, const Kernel&
   Entry e(module, symbol, target);
   const int64_t n = kernel.n();
   Val x = e.in(0), rows = e.in(1), out = e.out(0);
-  eachRow(e, [&](Val row) { copyRow(e, rowAt(e, x, e.index(rows, row), n), rowAt(e, out, row, n), n); });
+  e.eachRow(kernel, [&](Val row) { copyRow(e, rowAt(e, x, e.index(rows, row), n), rowAt(e, out, row, n), n); });
   e.finish();
 }
 
@@ -106,7 +108,7 @@ void emitExpertGather(llvm::Module& module, const std::string& symbol, const Ker
   Entry e(module, symbol, target);
   const int64_t n = kernel.n(), experts_per_token = kernel.top_k();
   Val x = e.in(0), out = e.out(0);
-  eachRow(e, [&](Val row) { copyRow(e, rowAt(e, x, row / e.i(experts_per_token), n), rowAt(e, out, row, n), n); });
+  e.eachRow(kernel, [&](Val row) { copyRow(e, rowAt(e, x, row / e.i(experts_per_token), n), rowAt(e, out, row, n), n); });
   e.finish();
 }
 
@@ -114,7 +116,7 @@ void emitWeightedSum(llvm::Module& module, const std::string& symbol, const Kern
   Entry e(module, symbol, target);
   const int64_t n = kernel.n(), slots = kernel.top_k();
   Val y = e.in(0), weights = e.in(1), out = e.out(0);
-  eachRow(e, [&](Val row) {
+  e.eachRow(kernel, [&](Val row) {
     Val first = rowAt(e, y, row * slots, n), weight = rowAt(e, weights, row, slots), o = rowAt(e, out, row, n);
     e.columns(n, [&](Val offset, int lanes) {
       Vals sum = e.loop(e.i(0), e.i(slots), 1, {e.fv(0)}, [&](Val slot, Vals acc) {

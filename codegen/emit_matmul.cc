@@ -184,7 +184,8 @@ void emitPanels(llvm::Module& module, const std::string& symbol, const Kernel& k
 
 void emitMatMul(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
   Entry e(module, symbol, target);
-  Val first = e.begin() * kPanelsPerUnit, last = e.minI(e.end() * kPanelsPerUnit, e.i(numPanels(kernel)));
+  const int64_t panels = kernel.grain() ? static_cast<int64_t>(kernel.grain()) / kPanelRows : kPanelsPerUnit;
+  Val first = e.begin() * panels, last = e.minI(e.end() * panels, e.i(numPanels(kernel)));
   callPanels(e, kernel, {e.in(0), e.in(1), e.out(0), e.in(0), e.rows(), e.i(kernel.n()), e.i(kernel.k()), first, last,
                          e.scratchMemory(), e.i(1)});
   e.finish();

@@ -40,13 +40,10 @@ class Emitter {
   }
 
   Result<program::Program> run() {
-    for (size_t n = 0; n < graph_.nodes.size(); ++n) {
-      const Node& node = graph_.nodes[n];
+    for (const Node& node : graph_.nodes) {
       bind(node);
       if (definition(node.op).has(kSource) && node.op != Op::kRecv) continue;
       if (!nothingToDo(node)) EXO_TRY(call(node));
-      const bool region_ends = n + 1 == graph_.nodes.size() || graph_.nodes[n + 1].region != node.region;
-      if (region_ends && program_.calls_size() > 0) program_.mutable_calls(program_.calls_size() - 1)->set_barrier_after(true);
     }
     outputs();
     return std::move(program_);
@@ -133,6 +130,7 @@ class Emitter {
     Call& call = *program_.add_calls();
     call.set_name(node.results.empty() ? "send " + graph_.value(node.operands[0]).name : graph_.value(node.results[0]).name);
     call.set_region(node.region);
+    call.set_chain(chainOf(node));
     if (definition(node.op).has(kCollective)) return collective(node, call);
     call.set_rows(node.op == Op::kKvAppend ? program::TOKENS : extentOf(type(node.results[0])));
     EXO_ASSIGN(Kernel kernel, kernelFor(node));
@@ -141,6 +139,18 @@ class Emitter {
     if (node.op == Op::kKvAppend) return {};
     for (ValueId id : node.results) *call.add_out() = operands_.at(id);
     return {};
+  }
+  /// Chains are numbered without those of which this rank has no share.
+  uint32_t chainOf(const Node& node) {
+    if (node.region != region_) {
+      region_ = node.region;
+      chain_ = node.chain;
+      num_chains_ = 0;
+    } else if (node.chain != chain_) {
+      chain_ = node.chain;
+      ++num_chains_;
+    }
+    return num_chains_;
   }
   /// Operands in the order of kernels.md; positions and tables reach kernels by other ways.
   static std::vector<ValueId> dataOperands(const Node& node) {
@@ -158,7 +168,6 @@ class Emitter {
   Result<Kernel> kernelFor(const Node& node) const;
   Status collective(const Node& node, Call& call) {
     program::Collective& c = *call.mutable_collective();
-    call.set_barrier_after(true);
     for (ValueId id : node.operands) *call.add_in() = operands_.at(id);
     for (ValueId id : node.results) *call.add_out() = operands_.at(id);
     const ValueId first = node.operands.empty() ? node.results[0] : node.operands[0];
@@ -202,6 +211,9 @@ class Emitter {
   program::Program program_;
   std::map<ValueId, program::Operand> operands_;
   std::map<std::string, uint32_t> kernels_;
+  std::string region_;       // of the last call, its chain in the graph and in the program
+  int chain_ = 0;
+  uint32_t num_chains_ = 0;
 };
 
 Kernel::Op kernelOp(Op op) {
@@ -234,6 +246,7 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
   if (kernel.op() == Kernel::UNSPECIFIED) return makeError(ErrorCode::kUnsupported, "no kernel for ", print(graph_, node));
   const Type& out = node.results.empty() ? type(node.operands[0]) : type(node.results[0]);
   if (out.rank() >= 2) kernel.set_n(size(out.shape.back()));
+  kernel.set_grain(static_cast<uint64_t>(node.grain));
   switch (node.op) {
     case Op::kEmbed:
       kernel.set_weight(toProgram(type(node.operands[1]).encoding));

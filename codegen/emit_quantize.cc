@@ -41,15 +41,16 @@ void emitQuantize(llvm::Module& module, const std::string& symbol, const program
   Entry e(module, symbol, target);
   const int64_t k = kernel.k(), full = k / kSuperblock, row_bytes = activationRowBytes(program::X8, k);
   Val in = e.in(0), out = e.out(0);
-  e.each(e.begin(), e.end(), 1, [&](Val row) {
+  e.eachRow(kernel, [&](Val row) {
     Val from = e.at(in, row * (4 * k)), to = e.at(out, row * row_bytes);
-    e.each(e.i(0), e.i(full), 1, [&](Val superblock) {
+    e.eachPart(kernel, full, kSuperblock, [&](Val superblock) {
       Val x = e.at(from, superblock * (4 * kSuperblock));
       Vals values;
       for (int part = 0; part < 4; ++part) values.push_back(e.load(e.f32v, e.at(x, 64 * part), 4));
       quantiseSuperblock(e, values, e.at(to, superblock * kX8SuperblockBytes));
     });
-    if (k % kSuperblock) quantiseTail(e, e.at(from, 4 * kSuperblock * full), k % kSuperblock, e.at(to, kX8SuperblockBytes * full));
+    auto tail = [&] { quantiseTail(e, e.at(from, 4 * kSuperblock * full), k % kSuperblock, e.at(to, kX8SuperblockBytes * full)); };
+    if (k % kSuperblock) e.whenLast(kernel, k, tail);
   });
   e.finish();
 }

@@ -71,10 +71,11 @@ void emitRope(llvm::Module& module, const std::string& symbol, const Kernel& ker
   Val cosines = e.scratchMemory(), sines = e.at(cosines, 4 * paddedHalf(kernel));
   Val x = e.in(0), out = e.out(0), positions = e.step(offsetof(StepView, positions));
   const int64_t heads = kernel.heads(), dim = kernel.head_dim();
-  e.each(e.begin(), e.end(), 1, [&](Val row) {
+  e.eachRow(kernel, [&](Val row) {
     tabulate(e, kernel, e.index(positions, row), frequencies, cosines, sines);
-    e.each(row * heads, (row + 1) * heads, 1, [&](Val head) {
-      rotateHead(e, kernel, e.at(x, head * (4 * dim)), e.at(out, head * (4 * dim)), cosines, sines);
+    e.eachPart(kernel, heads, dim, [&](Val head) {
+      Val offset = (row * heads + head) * (4 * dim);
+      rotateHead(e, kernel, e.at(x, offset), e.at(out, offset), cosines, sines);
     });
   });
   e.finish();

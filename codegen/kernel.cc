@@ -3,6 +3,7 @@
 
 #include "codegen/emit.h"
 #include "codegen/host_kernels.h"
+#include "codegen/layout.h"
 #include "codegen/spec.h"
 
 namespace exo::codegen {
@@ -71,12 +72,59 @@ Status checkExperts(const Kernel& kernel) {
   }
 }
 
+Status checkGrain(const Kernel& kernel) {
+  if (kernel.grain() == 0) return {};
+  const uint64_t unit = static_cast<uint64_t>(columnUnit(kernel));
+  EXO_TRY(require(unit > 0, kernel, "is not divided by columns, but grain is ", kernel.grain()));
+  return require(kernel.grain() < kMaxColumns && kernel.grain() % unit == 0, kernel, "grain must be a multiple of ", unit, ", got ", kernel.grain());
+}
+
 }  // namespace
+
+int64_t columnUnit(const Kernel& kernel) {
+  switch (kernel.op()) {
+    case Kernel::MATMUL: return kPanelRows;
+    case Kernel::BIAS_ADD:
+    case Kernel::ADD:
+    case Kernel::SILU_MUL: return kLanes;
+    case Kernel::QUANTIZE: return kSuperblock;
+    case Kernel::HEAD_NORM:
+    case Kernel::ROPE:
+    case Kernel::KV_APPEND: return static_cast<int64_t>(kernel.head_dim());
+    default: return 0;
+  }
+}
+
+int64_t dividedColumns(const Kernel& kernel) {
+  switch (kernel.op()) {
+    case Kernel::HEAD_NORM:
+    case Kernel::ROPE: return static_cast<int64_t>(kernel.heads() * kernel.head_dim());
+    case Kernel::KV_APPEND: return static_cast<int64_t>(kernel.kv_heads() * kernel.head_dim());
+    default: return static_cast<int64_t>(kernel.n());
+  }
+}
+
+int64_t rowWork(const Kernel& kernel) {
+  // An 8-bit product costs a quarter of one in f32, and less than its bytes: a whole matmul is never small.
+  const int64_t n = static_cast<int64_t>(kernel.n()), k = static_cast<int64_t>(kernel.k());
+  switch (kernel.op()) {
+    case Kernel::MATMUL:
+    case Kernel::EXPERT_MATMUL: return n * k / (kernel.input() == program::X8 ? 4 : 1);
+    case Kernel::EMBED: return k;
+    case Kernel::ATTENTION: return int64_t{1} << 30;
+    case Kernel::TOP_K: return static_cast<int64_t>(kernel.n() + kernel.top_k());
+    case Kernel::ROUTER_TOP_K:
+    case Kernel::EXPERT_DISPATCH: return static_cast<int64_t>(kernel.experts() + kernel.top_k());
+    case Kernel::WEIGHTED_SUM: return n * static_cast<int64_t>(kernel.top_k());
+    default: return dividedColumns(kernel);
+  }
+}
 
 Status checkKernel(const Kernel& kernel) {
   EXO_TRY(require(Kernel::Op_IsValid(kernel.op()) && kernel.op() != Kernel::UNSPECIFIED, kernel, "unknown op ", static_cast<int>(kernel.op())));
   EXO_TRY(require(kernel.n() < kMaxColumns && kernel.k() < kMaxColumns, kernel, "n and k must be below 2^31, got ", kernel.n(), " and ", kernel.k()));
   EXO_TRY(checkExperts(kernel));
+  EXO_TRY(checkGrain(kernel));
   switch (kernel.op()) {
     case Kernel::EMBED:
     case Kernel::MATMUL:
@@ -103,7 +151,9 @@ int64_t scratchBytes(const Kernel& kernel) {
 
 int64_t workUnits(const Kernel& kernel, int64_t rows) {
   if (rows <= 0) return 0;
-  const int64_t panel_groups = (static_cast<int64_t>(kernel.n()) + 16 * kPanelsPerUnit - 1) / (16 * kPanelsPerUnit);
+  const int64_t panel_groups = (static_cast<int64_t>(kernel.n()) + kPanelRows * kPanelsPerUnit - 1) / (kPanelRows * kPanelsPerUnit);
+  const int64_t grain = static_cast<int64_t>(kernel.grain());
+  if (grain > 0) return (dividedColumns(kernel) + grain - 1) / grain;
   switch (kernel.op()) {
     case Kernel::MATMUL: return panel_groups;
     case Kernel::EXPERT_MATMUL: return panel_groups * static_cast<int64_t>(kernel.experts());

@@ -44,6 +44,16 @@ struct CompiledKernel {
 /// Number of work units of a call with `rows` rows (T, R, ... as the call says).
 int64_t workUnits(const program::Kernel& kernel, int64_t rows);
 
+/// What a kernel's grain must be a multiple of (a panel, a head, a block); 0: the op is not divided by columns.
+int64_t columnUnit(const program::Kernel& kernel);
+
+/// Columns that the units of a kernel with a grain divide.
+int64_t dividedColumns(const program::Kernel& kernel);
+
+/// What the kernel does with one row, in about multiplications of f32: for comparing calls. Attention, whose work grows
+/// with the context, counts as much.
+int64_t rowWork(const program::Kernel& kernel);
+
 /// Instruction sets from best to plainest. kAuto takes the best the host has.
 enum class Isa { kAuto, kAvx512Vnni, kAvxVnni, kAvx2, kGeneric };
 const char* name(Isa isa);

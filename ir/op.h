@@ -39,7 +39,8 @@ enum Trait : unsigned {
   kState = 4,       // reads or writes what outlives the step; never merged or dropped
   kCollective = 8, // talks to other ranks
   kEverywhere = 16, // belongs to no stage: each rank that needs it has it
-  kElementwise = 32 // each output row depends on the same row of the inputs only
+  kElementwise = 32, // each output row depends on the same row of the inputs only
+  kWholeRows = 64    // each column of the result depends on whole rows of the operands
 };
 
 /// FLOP and bytes of one op in one step, on the shapes it has.
@@ -80,6 +81,8 @@ struct EvalStep {
 using InferFn = Result<std::vector<Type>> (*)(const Attrs&, std::span<const Type> operands, std::span<const Type> declared);
 using FactorsFn = FactorMap (*)(const Attrs&, std::span<const Type> operands);
 using CostFn = Cost (*)(const Attrs&, std::span<const Type> operands, std::span<const Type> results, StepSize);
+/// The smallest number of adjacent columns that can be computed apart from the others.
+using ColumnUnitFn = int64_t (*)(const Attrs&, std::span<const Type> operands);
 using ReferenceFn = Status (*)(const Attrs&, const EvalStep&, std::span<const Tensor* const> in, std::span<Tensor> out);
 
 struct OpDef {
@@ -91,6 +94,7 @@ struct OpDef {
   Required<FactorsFn> factors;        // sharding rule
   Required<CostFn> cost;
   Required<ReferenceFn> reference;    // slow and obvious; collectives never reach it (the interpreter meets them)
+  ColumnUnitFn column_unit = nullptr; // null: a row's result cannot be divided
   bool has(Trait trait) const { return traits & trait; }
 };
 

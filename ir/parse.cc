@@ -13,6 +13,7 @@ namespace {
 
 // Bounds that keep all later arithmetic within 64 bits, far above any model and cluster.
 constexpr int64_t kMaxRanks = 1024;
+constexpr int64_t kMaxGrain = int64_t{1} << 31;
 constexpr int64_t kMaxInteger = int64_t{1} << 40;  // of sizes and attributes
 constexpr int64_t kMaxOffset = int64_t{1} << 60;
 constexpr double kMaxElements = 1e17;              // of all values of a graph, T and R taken as 1e6
@@ -242,17 +243,29 @@ class Parser {
     EXO_ASSIGN(graph.mesh, mesh());
     if (graph.rank && *graph.rank >= graph.mesh.numRanks()) return expected("a rank of the mesh before this");
     EXO_TRY(need("{"));
-    std::string region;
+    Node place{};  // region, chain and grain of the nodes that follow
+    bool in_chain = false;
     while (!take("return")) {
       if (take("block")) {
         EXO_TRY(block(graph));
-        region.clear();
+        place = {};
+        in_chain = false;
       } else if (take("region")) {
-        EXO_ASSIGN(region, word("a region name"));
-        if (region == kNoRegion) region.clear();
+        place = {};
+        in_chain = false;
+        EXO_ASSIGN(place.region, word("a region name"));
+        if (place.region == kNoRegion) place.region.clear();
+      } else if (take("chain")) {
+        if (in_chain) ++place.chain;
+        in_chain = true;
+        place.grain = 0;
+        if (take("columns")) {
+          EXO_ASSIGN(place.grain, integer("a number of columns", 1, kMaxGrain));
+        }
       } else {
         if (graph.blocks.empty()) return expected("'block'");
-        EXO_TRY(node(graph, region));
+        in_chain = true;
+        EXO_TRY(node(graph, place));
       }
     }
     skipSpace();
@@ -299,7 +312,7 @@ class Parser {
     EXO_TRY(need("="));
     return names;
   }
-  Status node(Graph& graph, const std::string& region) {
+  Status node(Graph& graph, const Node& place) {
     skipSpace();
     const size_t begin = at_;
     std::vector<std::string> results;
@@ -308,7 +321,9 @@ class Parser {
     }
     EXO_ASSIGN(Node node, opAndOperands());
     node.block = block_;
-    node.region = region;
+    node.region = place.region;
+    node.chain = place.chain;
+    node.grain = place.grain;
     std::vector<Value> values;
     if (!results.empty()) {
       EXO_ASSIGN(values, declarations(results));

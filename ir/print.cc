@@ -62,22 +62,29 @@ class Printer {
     text += " " + toString(graph_.mesh) + " {\n";
     int block = -1;
     std::string region;
+    int chain = 0;
     for (const Node& node : graph_.nodes) {
       if (node.block != block) {
         const Block& b = graph_.blocks[static_cast<size_t>(block = node.block)];
         text += "  block " + b.name + " stage " + std::to_string(b.stage) + "\n";
         region.clear();
       }
-      if (node.region != region) {
+      const bool new_region = node.region != region;
+      if (new_region) {
         region = node.region;
         text += "   region " + (region.empty() ? std::string(kNoRegion) : region) + "\n";
       }
+      if (new_region ? node.grain > 0 : node.chain != chain) text += chainLine(node);
+      chain = node.chain;
       text += "    " + line(node) + "\n";
     }
     return text + "  return" + (graph_.outputs.empty() ? "" : " " + names(graph_.outputs)) + "\n}\n";
   }
 
  private:
+  static std::string chainLine(const Node& node) {
+    return "   chain" + (node.grain > 0 ? " columns " + std::to_string(node.grain) : "") + "\n";
+  }
   std::string names(const std::vector<ValueId>& ids) const {
     std::string text;
     for (ValueId id : ids) {

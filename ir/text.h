@@ -6,8 +6,8 @@
 //       %q = matmul %n, @layers.0.q_proj : f32[T, 64] {tp: split(1, [32, 32])}
 //     return %values, %ids
 //   }
-// A local graph says `rank 1 of mesh(...)`; after fuse, `region NAME` lines (`region none` ends one); after plan_memory,
-// `at OFFSET` after the type.
+// A local graph says `rank 1 of mesh(...)`; after fuse, `region NAME` lines (`region none` ends one) and in them
+// `chain columns N` or `chain`, where another chain of nodes begins; after plan_memory, `at OFFSET` after the type.
 // Lines that start with // are comments and are dropped.
 #pragma once
 

@@ -2,63 +2,199 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 namespace exo {
 
 namespace {
 
-/// First dimensions: nodes of different row counts are divided over threads differently.
+/// Fewer columns than these are not worth a unit of work.
+constexpr int64_t kLeastGrain = 64;
+
+/// How the work of a region is divided over threads.
+enum class Division {
+  kNone,      // no region yet
+  kRows,      // a thread has the same rows in every node
+  kColumns,   // a thread has the same columns in every node of a chain, all rows of them
+  kUnits,     // by units of the op's own (attention, experts); nodes stand side by side
+  kNot        // communication
+};
+
+bool isCollective(const Node& node) { return definition(node.op).has(kCollective); }
+bool isBound(const Node& node) { return definition(node.op).has(kSource) && !isCollective(node); }
+bool readsWholeRows(const Node& node) { return definition(node.op).has(kWholeRows); }
+bool byColumns(const Node& node) { return definition(node.op).column_unit != nullptr; }
+
+/// The type whose rows and columns the work of a node is divided by.
+const Type& workType(const Graph& graph, const Node& node) {
+  return graph.value(node.op == Op::kKvAppend ? node.operands[1] : node.results[0]).type;
+}
+
+/// All dimensions but the last.
 std::vector<Dim> rowDims(const Graph& graph, const Node& node) {
-  const Type& type = graph.value(node.op == Op::kKvAppend ? node.operands[1] : node.results[0]).type;
-  return type.rank() == 3 ? std::vector<Dim>{type.shape[0], type.shape[1]} : std::vector<Dim>{type.shape[0]};
+  const Type& type = workType(graph, node);
+  if (type.rank() < 2) return type.shape;
+  return {type.shape.begin(), type.shape.end() - 1};
 }
 
 bool rowWise(const Node& node) { return definition(node.op).has(kElementwise) || node.op == Op::kKvAppend; }
 
+/// How a region that begins with this node is divided.
+Division divisionOf(const Node& node) {
+  if (isCollective(node)) return Division::kNot;
+  if (byColumns(node) && readsWholeRows(node)) return Division::kColumns;
+  return rowWise(node) ? Division::kRows : Division::kUnits;
+}
+
 class Regions {
  public:
-  explicit Regions(const Graph& graph) : graph_(graph), made_in_(graph.values.size(), -1) {}
+  explicit Regions(const Graph& graph) : graph_(graph), source_(graph), member_(graph.values.size(), kOutside) { graph_.nodes.clear(); }
 
   Graph run() {
-    for (size_t n = 0; n < graph_.nodes.size(); ++n) {
-      Node& node = graph_.nodes[n];
-      if (definition(node.op).has(kSource) && !definition(node.op).has(kCollective)) continue;
-      if (members_.empty() || !joins(node)) start(node);
-      members_.push_back(n);
-      node.region = name_;
-      for (ValueId id : node.results) made_in_[static_cast<size_t>(id)] = static_cast<int>(n);
+    for (const Node& node : source_.nodes) {
+      if (isBound(node)) {
+        waiting_.push_back(node);
+        waiting_.back().region.clear();
+        waiting_.back().chain = 0;
+        waiting_.back().grain = 0;
+        continue;
+      }
+      if (!joins(node)) {
+        close();
+        division_ = divisionOf(node);
+      }
+      add(node);
     }
+    close();
+    graph_.nodes.insert(graph_.nodes.end(), waiting_.begin(), waiting_.end());
     return std::move(graph_);
   }
 
  private:
-  void start(const Node& node) {
-    members_.clear();
-    block_ = node.block;
-    name_ = graph_.blocks[static_cast<size_t>(node.block)].name + "." + std::to_string(next_[node.block]++);
+  static constexpr int kOutside = -1;
+
+  /// Indices into members_ of the nodes of this region that the node reads from.
+  std::vector<int> makers(const Node& node) const {
+    std::vector<int> result;
+    for (ValueId id : node.operands) {
+      if (member_[static_cast<size_t>(id)] != kOutside) result.push_back(member_[static_cast<size_t>(id)]);
+    }
+    return result;
   }
-  /// Communication is a region of its own; otherwise all operands made in this region must be of the same rows.
+
   bool joins(const Node& node) const {
-    const Node& last = graph_.nodes[members_.back()];
-    if (definition(node.op).has(kCollective) || definition(last.op).has(kCollective) || node.block != block_) return false;
-    return std::all_of(node.operands.begin(), node.operands.end(), [&](ValueId id) {
-      const int maker = made_in_[static_cast<size_t>(id)];
-      if (maker < static_cast<int>(members_.front())) return true;
-      const Node& made = graph_.nodes[static_cast<size_t>(maker)];
-      return rowWise(made) && rowWise(node) && rowDims(graph_, made) == rowDims(graph_, node);
+    if (members_.empty() || node.block != members_.front().block) return false;
+    const std::vector<int> from = makers(node);
+    switch (division_) {
+      case Division::kRows: return rowWise(node) && rowDims(source_, node) == rowDims(source_, members_.front());
+      case Division::kColumns: return byColumns(node) && (from.empty() ? readsWholeRows(node) : sameColumns(node, from));
+      case Division::kUnits: return from.empty() && node.op == members_.front().op;
+      case Division::kNone:
+      case Division::kNot: return false;
+    }
+    return false;
+  }
+
+  /// Does the node need, of what this region makes, only the columns that the same thread makes?
+  bool sameColumns(const Node& node, const std::vector<int>& from) const {
+    return !readsWholeRows(node) && std::all_of(from.begin(), from.end(), [&](int m) {
+      return workType(source_, members_[static_cast<size_t>(m)]).shape == workType(source_, node).shape;
     });
   }
 
+  void add(const Node& node) {
+    const int index = static_cast<int>(members_.size());
+    const std::vector<int> from = makers(node);
+    int chain = index;
+    if (division_ == Division::kRows) chain = 0;
+    for (int m : from) chain = std::min(chain, chain_[static_cast<size_t>(m)]);
+    for (int m : from) std::replace(chain_.begin(), chain_.end(), chain_[static_cast<size_t>(m)], chain);
+    bound_.insert(bound_.end(), waiting_.begin(), waiting_.end());
+    waiting_.clear();
+    members_.push_back(node);
+    chain_.push_back(chain);
+    for (ValueId id : node.results) member_[static_cast<size_t>(id)] = index;
+  }
+
+  /// Columns that every node of the chain can compute apart from the others.
+  int64_t grainOf(int chain) const {
+    int64_t grain = 1;
+    for (size_t m = 0; m < members_.size(); ++m) {
+      if (chain_[m] != chain) continue;
+      const std::vector<Type> types = source_.operandTypes(members_[m]);
+      grain = std::lcm(grain, std::max<int64_t>(1, definition(members_[m].op).column_unit(members_[m].attrs, types)));
+    }
+    return kLeastGrain % grain == 0 ? kLeastGrain : grain;
+  }
+
+  /// Ends the region: the sources that stood in it go before it, its chains one after another.
+  void close() {
+    graph_.nodes.insert(graph_.nodes.end(), bound_.begin(), bound_.end());
+    bound_.clear();
+    if (members_.empty()) return;
+    const int block = members_.front().block;
+    const std::string name = source_.blocks[static_cast<size_t>(block)].name + "." + std::to_string(next_[block]++);
+    std::vector<int> order = chain_;
+    std::sort(order.begin(), order.end());
+    order.erase(std::unique(order.begin(), order.end()), order.end());
+    for (size_t c = 0; c < order.size(); ++c) {
+      const int64_t grain = division_ == Division::kColumns ? grainOf(order[c]) : 0;
+      for (size_t m = 0; m < members_.size(); ++m) {
+        if (chain_[m] != order[c]) continue;
+        graph_.nodes.push_back(members_[m]);
+        graph_.nodes.back().region = name;
+        graph_.nodes.back().chain = static_cast<int>(c);
+        graph_.nodes.back().grain = grain;
+      }
+    }
+    for (const Node& node : members_) {
+      for (ValueId id : node.results) member_[static_cast<size_t>(id)] = kOutside;
+    }
+    members_.clear();
+    chain_.clear();
+  }
+
   Graph graph_;
-  std::vector<int> made_in_;      // node that made a value, -1: a source
-  std::vector<size_t> members_;   // nodes of the current region
-  std::string name_;
-  int block_ = -1;
+  const Graph& source_;
+  std::vector<Node> waiting_;     // sources since the last member
+  std::vector<Node> bound_;       // sources that stood between the members
+  std::vector<Node> members_;     // of the current region
+  std::vector<int> chain_;        // of each member: the first member that it hangs together with
+  std::vector<int> member_;       // per value: the member that makes it
+  Division division_ = Division::kNone;
   std::map<int, int> next_;       // number of each block's next region
 };
+
+/// "q_proj.out + 5 more", for people.
+std::string chainText(const Graph& graph, const std::vector<const Node*>& nodes) {
+  std::string text;
+  for (const Node* node : nodes) text += (text.empty() ? "" : ", ") + std::string(definition(node->op).mnemonic);
+  const Node& first = *nodes.front();
+  if (first.grain == 0) return text;
+  const int64_t columns = workType(graph, first).shape.back().size();
+  const int64_t units = (columns + first.grain - 1) / first.grain;
+  return std::to_string(units) + (units == 1 ? " unit" : " units") + " of " + std::to_string(first.grain) + " columns, all rows: " + text;
+}
 
 }  // namespace
 
 Graph fuse(const Graph& graph) { return Regions(graph).run(); }
+
+std::string explainRegion(const Graph& graph, std::span<const Node> nodes) {
+  std::vector<std::vector<const Node*>> chains;
+  for (const Node& node : nodes) {
+    if (chains.empty() || chains.back().back()->chain != node.chain) chains.emplace_back();
+    chains.back().push_back(&node);
+  }
+  std::string text;
+  for (const auto& chain : chains) text += (text.empty() ? "" : " | ") + chainText(graph, chain);
+  const Division division = nodes.front().grain > 0 ? Division::kColumns : divisionOf(nodes.front());
+  switch (division) {
+    case Division::kNot: return text + ": one thread, inside the barrier of the region before";
+    case Division::kRows: return text + ": by rows; in a step of few rows one thread, inside the barrier of the region before";
+    case Division::kUnits: return text + ": by the op's own units; a barrier behind";
+    default: return text + "; a barrier behind";
+  }
+}
 
 }  // namespace exo

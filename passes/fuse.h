@@ -1,12 +1,24 @@
 #pragma once
 
+#include <span>
+#include <string>
+
 #include "ir/graph.h"
 
 namespace exo {
 
-/// Groups the nodes of a local graph into regions that threads run without meeting: independent nodes side by side, and
-/// chains in which each row needs only the same row. Every region ends in one barrier. Names regions "<block>.<n>".
-/// Needs: a local graph. Keeps: nodes and order.
+/// Groups the nodes of a local graph into regions that threads run without meeting, and the nodes of a region into chains
+/// that are divided over threads alike:
+///  - by columns: matmuls side by side, each followed by what needs only the same columns of its result (a head for rope,
+///    a block for quantize); a thread computes some columns of all rows through the whole chain;
+///  - by rows: what needs only the same row;
+///  - by units of the op's own: attention, experts.
+/// A region ends in a barrier. Names regions "<block>.<n>", sets each node's chain and grain, puts the nodes of a chain
+/// behind each other and the sources of a region before it.
+/// Needs: a local graph, after select_kernels.  Keeps: what every node computes.
 Graph fuse(const Graph& graph);
+
+/// One line for people: how the work of a region (adjacent nodes of one name) is divided. For dumps.
+std::string explainRegion(const Graph& graph, std::span<const Node> nodes);
 
 }  // namespace exo

@@ -91,9 +91,9 @@ constexpr std::array kPasses = {
     Pass{"insert_collectives", runCollectives, Stage::kSharded},
     // From here on there is one graph per rank, with local shapes.
     Pass{"partition", runPartition, Stage::kPartitioned},
-    Pass{"fuse", runFuse, Stage::kPartitioned},
-    // After fuse: a quantisation joins the region that made its rows.
     Pass{"select_kernels", runSelect, Stage::kPartitioned},
+    // After select_kernels: a quantisation joins the region that makes its values.
+    Pass{"fuse", runFuse, Stage::kPartitioned},
     Pass{"schedule", runSchedule, Stage::kPartitioned},
     // Last, because live ranges are counted in scheduled regions.
     Pass{"plan_memory", runMemory, Stage::kPartitioned},

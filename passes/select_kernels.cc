@@ -12,8 +12,6 @@ bool wantsInt8(const Graph& graph, const Node& node) {
   return isBlocked(graph.value(node.operands[1]).type.encoding) && graph.value(node.operands[0]).type.encoding == Encoding::kF32;
 }
 
-bool rowWise(const Node& node) { return definition(node.op).has(kElementwise); }
-
 class Selector {
  public:
   explicit Selector(const Graph& graph) : graph_(graph), source_(graph) {
@@ -22,20 +20,17 @@ class Selector {
   }
 
   Graph run() {
-    std::map<ValueId, bool> wanted;
+    std::set<ValueId> wanted;
     for (const Node& node : source_.nodes) {
-      if (wantsInt8(source_, node)) wanted[node.operands[0]] = true;
+      if (wantsInt8(source_, node)) wanted.insert(node.operands[0]);
     }
     for (const Node& node : source_.nodes) {
-      if (!behind_.empty() && node.region != behind_region_) flush();
-      Node copy = node;
-      if (wantsInt8(source_, node)) copy.operands[0] = quantized_.at(node.operands[0]);
-      graph_.nodes.push_back(copy);
+      graph_.nodes.push_back(node);
+      if (wantsInt8(source_, node)) graph_.nodes.back().operands[0] = quantized_.at(node.operands[0]);
       for (ValueId id : node.results) {
         if (wanted.contains(id)) quantize(node, id);
       }
     }
-    flush();
     return renumber(graph_);
   }
 
@@ -48,26 +43,13 @@ class Selector {
     while (!names_.insert(value.name).second) value.name += ".q";
     graph_.values.push_back(value);
     const ValueId result = quantized_[id] = static_cast<ValueId>(graph_.values.size()) - 1;
-    Node node{Op::kQuantize, NoAttrs{}, {id}, {result}, maker.block, maker.region};
-    if (rowWise(maker) || maker.region.empty()) {
-      graph_.nodes.push_back(node);
-      return;
-    }
-    node.region += ".q";
-    behind_region_ = maker.region;
-    behind_.push_back(node);
-  }
-  void flush() {
-    graph_.nodes.insert(graph_.nodes.end(), behind_.begin(), behind_.end());
-    behind_.clear();
+    graph_.nodes.push_back(Node{Op::kQuantize, NoAttrs{}, {id}, {result}, maker.block, {}});
   }
 
   Graph graph_;
   const Graph& source_;
   std::map<ValueId, ValueId> quantized_;
   std::set<std::string> names_;
-  std::vector<Node> behind_;   // wait for the end of the region that made their operands
-  std::string behind_region_;
 };
 
 }  // namespace

@@ -324,6 +324,8 @@ Status Communicator::broadcast(int root, std::span<std::byte> bytes, std::string
   return exchange_->run([] { return false; });
 }
 
+std::vector<Arrival> Communicator::arrivals() const { return exchange_->arrivals(); }
+
 Status Communicator::barrier(std::string_view what) {
   EXO_TRY(beginCollective(Operation::kBarrier, what));
   return exchangeAll(Operation::kBarrier, {}, [](int) { return size_t{0}; }, [](int, size_t, std::span<const std::byte>) {});

@@ -16,6 +16,7 @@
 #include <string_view>
 #include <vector>
 
+#include "executor/collectives/arrival.h"
 #include "executor/transport/mesh.h"
 #include "ir/base/result.h"
 
@@ -62,6 +63,9 @@ class Communicator {
 
   /// Everyone's `bytes` become those of rank `root` (global).
   Status broadcast(int root, std::span<std::byte> bytes, std::string_view what);
+
+  /// Of the last call: when each peer's (last) message came.
+  std::vector<Arrival> arrivals() const;
 
   /// Returns after every rank of the group came here.
   Status barrier(std::string_view what);

@@ -51,8 +51,14 @@ void Exchange::send(int peer, const Tag& tag, std::span<const std::byte> data, c
 }
 
 size_t Exchange::receive(int peer, const Tag& tag) {
-  incoming_.push_back({&mesh_.peer(peer), tag, 0, false});
+  incoming_.push_back({&mesh_.peer(peer), tag, 0, false, {}});
   return incoming_.size() - 1;
+}
+
+std::vector<Arrival> Exchange::arrivals() const {
+  std::vector<Arrival> all;
+  for (const Incoming& in : incoming_) all.push_back({in.link->peer(), in.arrived});
+  return all;
 }
 
 bool Exchange::waitsForEarlier(const Outgoing& out) const {
@@ -105,6 +111,7 @@ std::optional<std::span<const std::byte>> Exchange::chunk(size_t index) {
   Tag tag;
   std::memcpy(&tag, slot.data(), std::min(sizeof(tag), slot.size()));
   if (!belongs(in, tag, slot.size())) return std::nullopt;
+  if (in.arrived == std::chrono::steady_clock::time_point{}) in.arrived = std::chrono::steady_clock::now();
   return slot.subspan(sizeof(tag));
 }
 

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "executor/collectives/arrival.h"
 #include "executor/transport/mesh.h"
 #include "executor/transport/waiter.h"
 #include "ir/base/result.h"
@@ -57,6 +58,8 @@ class Exchange {
   void releaseChunk(size_t index);
   size_t receivedBytes(size_t index) const { return incoming_[index].bytes; }
   bool receivedAll(size_t index) const { return incoming_[index].done; }
+  /// Of the messages since begin(), in the order of receive(); those that did not come have no time.
+  std::vector<Arrival> arrivals() const;
   /// Have the first `bytes` of every message sent so far left their source?
   bool sentAtLeast(size_t bytes) const;
 
@@ -94,6 +97,7 @@ class Exchange {
     Tag tag;
     size_t bytes;
     bool done;
+    std::chrono::steady_clock::time_point arrived = {};
   };
 
   template <class Consume>

@@ -79,6 +79,13 @@ class CollectiveCalls::Implementation {
     }
   }
 
+  std::vector<collectives::Arrival> arrivals(int index) const {
+    std::vector<collectives::Arrival> all;
+    for (const Communicator* communicator : calls_[index].communicators)
+      for (const collectives::Arrival& arrival : communicator->arrivals()) all.push_back(arrival);
+    return all;
+  }
+
  private:
   const program::Buffer& bufferOf(const program::Operand& operand) const { return program_.buffers(static_cast<int>(operand.buffer())); }
   int64_t columnsOf(const program::Operand& operand) const { return static_cast<int64_t>(bufferOf(operand).columns()); }
@@ -130,5 +137,7 @@ Result<int> CollectiveCalls::add(const program::Call& call, const codegen::Kerne
 }
 
 Status CollectiveCalls::run(int index, int64_t rows) { return implementation_->run(index, rows); }
+
+std::vector<collectives::Arrival> CollectiveCalls::arrivals(int index) const { return implementation_->arrivals(index); }
 
 }  // namespace exo::runtime

@@ -5,9 +5,11 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "codegen/kernel.h"
 #include "codegen/program.pb.h"
+#include "executor/collectives/arrival.h"
 #include "ir/base/result.h"
 
 namespace exo::transport {
@@ -28,6 +30,9 @@ class CollectiveCalls {
 
   /// Runs it on `rows` rows. kTimeout or kPeerLost when a peer does not take part in time.
   Status run(int index, int64_t rows);
+
+  /// Of collective `index`, when it ran last: until when it waited for which peer.
+  std::vector<collectives::Arrival> arrivals(int index) const;
 
  private:
   class Implementation;

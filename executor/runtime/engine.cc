@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <optional>
 
@@ -11,6 +12,7 @@
 #include "executor/runtime/memory.h"
 #include "executor/runtime/operands.h"
 #include "executor/runtime/program_check.h"
+#include "executor/runtime/regions.h"
 
 namespace exo::runtime {
 namespace {
@@ -29,15 +31,23 @@ uint64_t cacheBytes(const Program& program, const program::Cache& cache) {
   return roundUp(static_cast<uint64_t>(bytes), 64);
 }
 
-/// A call with everything looked up. rows, units and args.rows change from step to step.
+/// A region of less work than this (in multiplications, about a microsecond) costs less than the barrier behind it.
+constexpr int64_t kSmallWork = 8192;
+
+/// A call with everything looked up. args.rows changes from step to step.
 struct ResolvedCall {
   codegen::KernelFn function = nullptr;            // null: a collective
   codegen::KernelArgs args;
   const program::Kernel* kernel = nullptr;
   RowCount row_count;
-  int64_t units = 0;
   int collective = -1;                             // index in CollectiveCalls
-  bool barrier = true;
+};
+
+/// Regions [begin, end) of a step: the first is shared by all threads, unless `all_alone`; the others are run by whoever
+/// comes last to the barrier behind it.
+struct Stretch {
+  int begin = 0, end = 0;
+  bool all_alone = false;
 };
 
 /// An input of the step that calls read as an operand.
@@ -67,13 +77,14 @@ std::span<const int32_t> arrayOf(const StepInput& input, InputBuffer::Source sou
 class Engine::Implementation {
  public:
   explicit Implementation(Program program)
-      : program_(std::move(program)), limits_(stepLimits(program_)), profile_(program_.calls_size()) {}
+      : program_(std::move(program)), limits_(stepLimits(program_)) {}
 
   Status prepare(const EngineOptions& options, const WeightReader& weights, transport::Mesh* mesh) {
     EXO_TRY(checkProgram(program_));
     if ((mesh == nullptr) != (program_.world_size() == 1))
       return invalid("a program of ", program_.world_size(), " ranks ", mesh == nullptr ? "needs" : "takes no", " mesh");
     EXO_ASSIGN(facts_, factsOf(program_));
+    EXO_ASSIGN(regions_, regionsOf(program_, facts_));
     EXO_TRY(checkMemoryFits(need()));
     EXO_ASSIGN(pool_, ThreadPool::create({options.threads, options.pin}));
     EXO_TRY(compile(options));
@@ -90,6 +101,7 @@ class Engine::Implementation {
     failure_.reset();
     failed_.store(false, std::memory_order_relaxed);
     pool_->run([this](int thread) { walk(thread); });
+    ++profiled_steps_;
     if (failure_) {
       broken_ = *failure_;
       return *std::move(failure_);
@@ -98,14 +110,28 @@ class Engine::Implementation {
     return {};
   }
 
+  void setProfiling(Profiling profiling) {
+    profiling_ = profiling;
+    profiled_steps_ = 0;
+    events_.resize(static_cast<size_t>(pool_->size()));
+    for (auto& of_thread : events_) {
+      of_thread.clear();
+      if (profiling == Profiling::kOn) of_thread.reserve(kMaxProfileEvents);
+    }
+  }
+
+  std::vector<ProfileEvent> profile() const {
+    std::vector<ProfileEvent> all;
+    for (const auto& of_thread : events_) all.insert(all.end(), of_thread.begin(), of_thread.end());
+    return all;
+  }
+
   EngineMemory memory() const { return {weights_.memory.size(), caches_.size(), arena_.size(), scratch_.size()}; }
 
   Program program_;
   StepLimits limits_;
   codegen::Isa isa_ = codegen::Isa::kAuto;
   std::unique_ptr<ThreadPool> pool_;
-  Profiling profiling_ = Profiling::kOff;
-  std::vector<CallProfile> profile_;
 
  private:
   // --- once ---
@@ -163,13 +189,13 @@ class Engine::Implementation {
       if (!buffer.input().empty())
         inputs_.push_back({inputSource(buffer.input()), reinterpret_cast<int32_t*>(arena_.data() + buffer.offset_bytes())});
     for (int i = 0; i < program_.calls_size(); ++i) EXO_TRY(resolveCall(i));
+    shares_.resize(calls_.size() * static_cast<size_t>(pool_->size()));
     return {};
   }
 
   Status resolveCall(int index) {
     const Call& call = program_.calls(index);
     ResolvedCall resolved;
-    resolved.barrier = barrierAfter(program_, index);
     EXO_ASSIGN(resolved.row_count, rowCount(call.rows(), facts_));
     resolved.args.step = &view_;
     EXO_CHECK(call.in_size() <= static_cast<int>(std::size(resolved.args.in)) && call.out_size() <= static_cast<int>(std::size(resolved.args.out)));
@@ -205,32 +231,133 @@ class Engine::Implementation {
     for (ResolvedCall& call : calls_) {
       const int64_t base = call.row_count.base == program::TOKENS ? bound_tokens_ : call.row_count.base == program::ROWS ? bound_rows_ : 1;
       call.args.rows = base * call.row_count.factor;
-      call.units = call.kernel == nullptr || call.args.rows == 0 ? 0 : codegen::workUnits(*call.kernel, call.args.rows);
+    }
+    divide();
+  }
+
+  int64_t unitsOf(const ResolvedCall& call) const {
+    return call.kernel == nullptr || call.args.rows == 0 ? 0 : codegen::workUnits(*call.kernel, call.args.rows);
+  }
+
+  /// Decides who does what in steps of this size.
+  void divide() {
+    stretches_.clear();
+    for (int r = 0; r < static_cast<int>(regions_.size()); ++r) {
+      const bool alone = isAlone(regions_[r]);
+      if (!alone) shareRegion(regions_[r]);
+      if (alone && !stretches_.empty()) {
+        stretches_.back().end = r + 1;
+      } else {
+        stretches_.push_back({r, r + 1, alone});
+      }
     }
   }
 
-  /// Every thread goes through the same calls and barriers; only thread 0 sends, fails and measures.
-  void walk(int thread) {
-    const int threads = pool_->size();
-    void* scratch = scratch_.data() + scratch_stride_ * static_cast<uint64_t>(thread);
-    const bool measured = thread == 0 && profiling_ == Profiling::kOn;
-    Clock::time_point before = measured ? Clock::now() : Clock::time_point{};
-    for (size_t i = 0; i < calls_.size(); ++i) {
+  /// Communication, and regions that are not worth a barrier.
+  bool isAlone(const Region& region) const {
+    int64_t units = 0, work = 0;
+    for (int i = region.first(); i < region.last(); ++i) {
       const ResolvedCall& call = calls_[i];
-      // Calls of no rows (no logits asked for) do nothing, on every rank alike; their barrier may still part others.
-      if (call.function != nullptr) {
-        const UnitRange range = shareOf(call.units, thread, threads);
-        if (range.begin < range.end) call.function(&call.args, range.begin, range.end, scratch);
-      } else if (thread == 0 && call.args.rows > 0) {
-        runCollective(call, static_cast<int>(i));
+      if (call.function == nullptr) return true;
+      units = std::max(units, unitsOf(call));
+      work += call.args.rows * codegen::rowWork(*call.kernel);
+    }
+    return pool_->size() == 1 || (units <= 1 && region.chains.size() == 1) || work <= kSmallWork;
+  }
+
+  /// The units of all chains in a row, each weighing what it computes, are cut into equal parts, one per thread; a thread's
+  /// share of a chain is the units whose larger part is its own.
+  void shareRegion(const Region& region) {
+    const int threads = pool_->size();
+    std::vector<double> weight, units;
+    for (const Chain& chain : region.chains) {
+      double work = 0;
+      for (int i = chain.first; i < chain.last; ++i)
+        if (calls_[i].args.rows > 0) work += static_cast<double>(calls_[i].args.rows * codegen::rowWork(*calls_[i].kernel));
+      units.push_back(static_cast<double>(unitsOf(calls_[chain.first])));
+      weight.push_back(units.back() > 0 ? work / units.back() : 0);
+    }
+    double total = 0;
+    for (size_t c = 0; c < units.size(); ++c) total += units[c] * weight[c];
+    double before = 0;
+    for (size_t c = 0; c < units.size(); ++c) {
+      const auto border = [&](int thread) {
+        if (weight[c] == 0 || thread == threads) return thread == 0 ? int64_t{0} : static_cast<int64_t>(units[c]);
+        const double place = (total * thread / threads - before) / weight[c];
+        return static_cast<int64_t>(std::clamp(std::floor(place + 0.5), 0.0, units[c]));
+      };
+      for (int thread = 0; thread < threads; ++thread)
+        for (int i = region.chains[c].first; i < region.chains[c].last; ++i) shares_[shareIndex(thread, i)] = {border(thread), border(thread + 1)};
+      before += units[c] * weight[c];
+    }
+  }
+
+  size_t shareIndex(int thread, int call) const { return static_cast<size_t>(thread) * calls_.size() + static_cast<size_t>(call); }
+
+  /// Every thread goes through the same stretches; one of them, not always the same, communicates.
+  void walk(int thread) {
+    for (const Stretch& stretch : stretches_) {
+      if (!stretch.all_alone) runShare(regions_[stretch.begin], thread);
+      pool_->barrier(thread, [&] {
+        for (int r = stretch.begin + (stretch.all_alone ? 0 : 1); r < stretch.end && !failed_.load(std::memory_order_relaxed); ++r)
+          runAlone(regions_[r], thread);
+      });
+      if (failed_.load(std::memory_order_relaxed)) return;
+    }
+  }
+
+  /// Writes down what its thread does during its lifetime, when that is asked for.
+  class Stopwatch {
+   public:
+    Stopwatch(Implementation* engine, int thread, int call) : engine_(engine->profiling_ == Profiling::kOn ? engine : nullptr) {
+      if (engine_ != nullptr) event_ = {.step = engine->profiled_steps_, .call = call, .rows = static_cast<int32_t>(engine->calls_[call].args.rows), .thread = static_cast<int16_t>(thread), .begin_ns = nanoseconds(Clock::now())};
+    }
+    ~Stopwatch() {
+      if (engine_ == nullptr) return;
+      event_.end_ns = nanoseconds(Clock::now());
+      add(event_);
+      const int collective = engine_->calls_[event_.call].collective;
+      if (collective < 0) return;
+      for (const collectives::Arrival& arrival : engine_->collectives_->arrivals(collective)) {
+        event_.peer = static_cast<int16_t>(arrival.peer);
+        event_.end_ns = std::max(event_.begin_ns, nanoseconds(arrival.at));
+        add(event_);
       }
-      if (call.barrier) pool_->barrier(thread);
-      if (call.function == nullptr && failed_.load(std::memory_order_relaxed)) return;
-      if (measured) {
-        const Clock::time_point now = Clock::now();
-        profile_[i].total_ns += std::chrono::duration_cast<std::chrono::nanoseconds>(now - before).count();
-        ++profile_[i].count;
-        before = now;
+    }
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+
+   private:
+    static int64_t nanoseconds(Clock::time_point at) { return std::chrono::duration_cast<std::chrono::nanoseconds>(at.time_since_epoch()).count(); }
+    void add(const ProfileEvent& event) {
+      std::vector<ProfileEvent>& events = engine_->events_[event.thread];
+      if (events.size() < Engine::kMaxProfileEvents) events.push_back(event);
+    }
+    Implementation* engine_;
+    ProfileEvent event_;
+  };
+
+  void* scratchOf(int thread) const { return scratch_.data() + scratch_stride_ * static_cast<uint64_t>(thread); }
+
+  void runShare(const Region& region, int thread) {
+    for (int i = region.first(); i < region.last(); ++i) {
+      const UnitRange share = shares_[shareIndex(thread, i)];
+      if (share.begin == share.end) continue;
+      const Stopwatch watch(this, thread, i);
+      calls_[i].function(&calls_[i].args, share.begin, share.end, scratchOf(thread));
+    }
+  }
+
+  /// Calls of no rows (no logits asked for) do nothing, on every rank alike.
+  void runAlone(const Region& region, int thread) {
+    for (int i = region.first(); i < region.last(); ++i) {
+      const ResolvedCall& call = calls_[i];
+      if (call.args.rows == 0) continue;
+      const Stopwatch watch(this, thread, i);
+      if (call.function != nullptr) {
+        call.function(&call.args, 0, unitsOf(call), scratchOf(thread));
+      } else {
+        runCollective(call, i);
       }
     }
   }
@@ -266,11 +393,17 @@ class Engine::Implementation {
   std::vector<std::byte*> cache_data_;              // parallel to the program's caches
   std::unique_ptr<CollectiveCalls> collectives_;
   std::vector<ResolvedCall> calls_;                 // parallel to the program's calls
+  std::vector<Region> regions_;
+  std::vector<Stretch> stretches_;                  // of steps of the bound size
+  std::vector<UnitRange> shares_;                   // [thread, call]
+  Profiling profiling_ = Profiling::kOff;
+  int32_t profiled_steps_ = 0;
+  std::vector<std::vector<ProfileEvent>> events_;   // by thread
   std::vector<InputBuffer> inputs_;
   codegen::StepView view_;
   int64_t bound_tokens_ = -1, bound_rows_ = -1;     // that the calls' rows and units are for
   std::atomic<bool> failed_{false};
-  std::optional<Error> failure_;                    // of this step; written by thread 0
+  std::optional<Error> failure_;                    // of this step; written by the thread that communicates
   std::optional<Error> broken_;                     // the first failure: peers are out of step from then on
 };
 
@@ -290,10 +423,7 @@ const StepLimits& Engine::limits() const { return implementation_->limits_; }
 codegen::Isa Engine::isa() const { return implementation_->isa_; }
 int Engine::threads() const { return implementation_->pool_->size(); }
 EngineMemory Engine::memory() const { return implementation_->memory(); }
-const std::vector<CallProfile>& Engine::profile() const { return implementation_->profile_; }
-void Engine::setProfiling(Profiling profiling) {
-  implementation_->profiling_ = profiling;
-  implementation_->profile_.assign(implementation_->profile_.size(), CallProfile{});
-}
+void Engine::setProfiling(Profiling profiling) { implementation_->setProfiling(profiling); }
+std::vector<ProfileEvent> Engine::profile() const { return implementation_->profile(); }
 
 }  // namespace exo::runtime

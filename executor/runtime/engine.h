@@ -1,6 +1,6 @@
 // Runs one rank's program: create() checks it, gets memory, loads weights, compiles kernels and turns every call into a flat
 // struct; step() walks that list on all threads. Nothing is allocated, parsed or looked up in a step.
-// Threads: step() from one thread at a time (it becomes thread 0 of the pool and runs the collectives).
+// Threads: step() from one thread at a time (it becomes thread 0 of the pool).
 #pragma once
 
 #include <chrono>
@@ -34,10 +34,16 @@ struct EngineOptions {
 
 enum class Profiling { kOff, kOn };
 
-/// Time spent in one call since profiling was switched on, its barrier included, seen from thread 0.
-struct CallProfile {
-  int64_t total_ns = 0;
-  int64_t count = 0;
+/// What one thread did in one call of a step; nanoseconds of the steady clock. What lies between two events of a thread is
+/// waiting for the other threads.
+struct ProfileEvent {
+  static constexpr int16_t kNoPeer = -1;
+  int32_t step = 0;       // counts from 0 since profiling was switched on
+  int32_t call = 0;       // index in program().calls()
+  int32_t rows = 0;       // of the call in this step
+  int16_t thread = 0;
+  int16_t peer = kNoPeer; // a rank: not work, but until when the collective waited for it
+  int64_t begin_ns = 0, end_ns = 0;
 };
 
 /// Bytes the engine holds.
@@ -64,9 +70,11 @@ class Engine {
   int threads() const;
   EngineMemory memory() const;
 
-  /// Off by default; switching clears the profile. Parallel to program().calls().
+  /// Off by default; switching clears the profile.
   void setProfiling(Profiling profiling);
-  const std::vector<CallProfile>& profile() const;
+  /// Thread by thread, each in order of time, the first kMaxProfileEvents of each.
+  std::vector<ProfileEvent> profile() const;
+  static constexpr size_t kMaxProfileEvents = size_t{1} << 20;
 
  private:
   class Implementation;

@@ -20,29 +20,30 @@ bool overlap(const Buffer& a, const Buffer& b) {
 
 enum class Mode { kRead, kWrite };
 
-/// One touch of a buffer or cache since the last barrier.
+/// One touch of a buffer or cache in the region.
 struct Touch {
   int call;
   Mode mode;
   bool is_cache;
   uint32_t index;
-  bool row_by_row;       // the call is divided by rows and a unit touches its row alone
-  RowCount call_rows;
+  Unit own;              // what a unit touches and no other does: its row, its columns; kOwn: unknown
 };
 
 class Hazards {
  public:
-  Hazards(const Program& program, const ProgramFacts& facts)
-      : program_(program), facts_(facts), defined_by_(program.buffers_size(), kNobody) {}
+  Hazards(const Program& program, const ProgramFacts& facts, const std::vector<Region>& regions)
+      : program_(program), facts_(facts), regions_(regions), defined_by_(program.buffers_size(), kNobody) {}
 
   Status check() {
     // Inputs are all written before the first call: no two of them may share bytes.
     for (int i = 0; i < program_.buffers_size(); ++i)
       if (!program_.buffers(i).input().empty()) EXO_TRY(defineInput(i));
-    for (int call = 0; call < program_.calls_size(); ++call) {
-      Status status = checkCall(call);
-      if (!status.ok()) return noted(std::move(status), call);
-      if (barrierAfter(program_, call)) touches_.clear();
+    for (const Region& region : regions_) {
+      touches_.clear();
+      for (int call = region.first(); call < region.last(); ++call) {
+        Status status = checkCall(call);
+        if (!status.ok()) return noted(std::move(status), call);
+      }
     }
     return checkOutputs();
   }
@@ -65,12 +66,11 @@ class Hazards {
   Status checkCall(int index) {
     const Call& call = program_.calls(index);
     EXO_ASSIGN(const CallNeeds needs, callNeeds(program_, call, facts_));
-    EXO_ASSIGN(const RowCount rows, rowCount(call.rows(), facts_));
     EXO_TRY(checkAliasing(call, needs));
     const auto touch = [&](const OperandNeed& need, const Operand& operand, Mode mode) {
       const bool is_cache = need.kind == OperandNeed::Kind::kCache;
       return Touch{index, mode, is_cache, is_cache ? operand.cache() : operand.buffer(),
-                   needs.unit_is_row && need.access == Access::kSameRow, rows};
+                   need.access == Access::kSame ? needs.unit : Unit::kOwn};
     };
     for (int i = 0; i < call.in_size(); ++i) {
       const OperandNeed& need = needs.in[i];
@@ -157,21 +157,24 @@ class Hazards {
       const bool shared = same || (!touch.is_cache && overlap(program_.buffers(static_cast<int>(earlier.index)),
                                                               program_.buffers(static_cast<int>(touch.index))));
       if (!shared) continue;
-      if (sameRows(earlier, touch)) continue;
+      if (sameShare(earlier, touch)) continue;
       return invalid("touches bytes of ", touch.is_cache ? "cache" : "buffer", " \"", nameOf(touch), "\" that call ", earlier.call,
-                     " \"", program_.calls(earlier.call).name(), "\" also touches, without a barrier between them");
+                     " \"", program_.calls(earlier.call).name(), "\" also touches, in one region and not by the same rows or columns");
     }
     touches_.push_back(touch);
     return {};
   }
 
-  /// Both walk the same rows of the same bytes: a thread meets only what it wrote itself.
-  bool sameRows(const Touch& a, const Touch& b) const {
-    if (a.is_cache || !a.row_by_row || !b.row_by_row || !(a.call_rows == b.call_rows)) return false;
+  /// Both walk the same rows, or columns, of the same bytes: a thread meets only what it wrote itself. Calls of a chain have
+  /// the same units (regions.h).
+  bool sameShare(const Touch& a, const Touch& b) const {
+    const bool one_chain = program_.calls(a.call).chain() == program_.calls(b.call).chain();
+    if (a.is_cache || !one_chain || a.own == Unit::kOwn || a.own != b.own) return false;
     const Buffer& left = program_.buffers(static_cast<int>(a.index));
     const Buffer& right = program_.buffers(static_cast<int>(b.index));
-    return left.offset_bytes() == right.offset_bytes() && left.rows() == right.rows() &&
-           rowBytes(left.encoding(), static_cast<int64_t>(left.columns())) == rowBytes(right.encoding(), static_cast<int64_t>(right.columns()));
+    if (left.offset_bytes() != right.offset_bytes() || left.rows() != right.rows()) return false;
+    if (a.own == Unit::kColumns) return left.encoding() == right.encoding() && left.columns() == right.columns();
+    return rowBytes(left.encoding(), static_cast<int64_t>(left.columns())) == rowBytes(right.encoding(), static_cast<int64_t>(right.columns()));
   }
 
   const std::string& nameOf(const Touch& touch) const {
@@ -198,17 +201,15 @@ class Hazards {
 
   const Program& program_;
   const ProgramFacts& facts_;
+  const std::vector<Region>& regions_;
   std::vector<int> defined_by_;     // per buffer: the call whose value it holds
-  std::vector<Touch> touches_;      // since the last barrier
+  std::vector<Touch> touches_;      // of this region
 };
 
 }  // namespace
 
-bool barrierAfter(const Program& program, int index) {
-  if (index + 1 == program.calls_size()) return true;
-  return program.calls(index).barrier_after() || program.calls(index).has_collective() || program.calls(index + 1).has_collective();
+Status checkHazards(const Program& program, const ProgramFacts& facts, const std::vector<Region>& regions) {
+  return Hazards(program, facts, regions).check();
 }
-
-Status checkHazards(const Program& program, const ProgramFacts& facts) { return Hazards(program, facts).check(); }
 
 }  // namespace exo::runtime

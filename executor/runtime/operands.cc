@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "codegen/kernel.h"
+
 namespace exo::runtime {
 namespace {
 
@@ -14,11 +16,11 @@ constexpr uint64_t kMaxDimension = uint64_t{1} << 26;
 constexpr uint64_t kMaxExperts = 1 << 16;
 
 OperandNeed buffer(const char* name, program::Encoding encoding, RowCount rows, uint64_t columns,
-                   Access access = Access::kSameRow, Origin origin = Origin::kAny) {
+                   Access access = Access::kSame, Origin origin = Origin::kAny) {
   return {.name = name, .kind = Kind::kBuffer, .encoding = encoding, .rows = rows,
           .columns = static_cast<int64_t>(columns), .access = access, .origin = origin};
 }
-OperandNeed f32(const char* name, RowCount rows, uint64_t columns, Access access = Access::kSameRow) {
+OperandNeed f32(const char* name, RowCount rows, uint64_t columns, Access access = Access::kSame) {
   return buffer(name, program::F32, rows, columns, access);
 }
 OperandNeed vector(const char* name, uint64_t columns) {
@@ -123,6 +125,14 @@ Status checkVocabularyRange(const Kernel& kernel) {
   return inRange("index_offset", kernel.index_offset(), 0, (uint64_t{1} << 31) - 1 - kernel.n());
 }
 
+Status checkGrain(const Kernel& kernel) {
+  if (kernel.grain() == 0) return {};
+  const uint64_t unit = static_cast<uint64_t>(codegen::columnUnit(kernel));
+  if (unit == 0) return invalid("is not divided by columns, but has grain ", kernel.grain());
+  if (kernel.grain() <= kMaxDimension && kernel.grain() % unit == 0) return {};
+  return invalid("grain must be a multiple of ", unit, " of at most ", kMaxDimension, ", got ", kernel.grain());
+}
+
 Status checkKernelNumbers(const Kernel& kernel) {
   switch (kernel.op()) {
     case Kernel::EMBED:
@@ -164,17 +174,66 @@ Status checkKernelNumbers(const Kernel& kernel) {
 
 /// i32 indices that an op over experts made.
 OperandNeed indices(const char* name, RowCount rows, uint64_t columns, Origin origin, const Kernel& kernel) {
-  OperandNeed need = buffer(name, program::I32, rows, columns, Access::kAnyRow, origin);
+  OperandNeed need = buffer(name, program::I32, rows, columns, Access::kAny, origin);
   need.experts = static_cast<int64_t>(kernel.experts());
   return need;
 }
 
 CallNeeds expertMatmul(const Kernel& kernel, RowCount rows) {
   const RowCount input = kernel.group() > 1 ? RowCount{rows.base, rows.factor / static_cast<int64_t>(kernel.group())} : rows;
-  return {.in = {buffer("x", kernel.input(), input, kernel.k(), Access::kAnyRow), panels(kernel, kernel.experts()),
+  return {.in = {buffer("x", kernel.input(), input, kernel.k(), Access::kAny), panels(kernel, kernel.experts()),
                  indices("order", rows, 1, Origin::kDispatchOrder, kernel),
                  indices("segments", {}, kernel.experts() + 1, Origin::kDispatchSegments, kernel)},
-          .out = {f32("y", rows, kernel.n(), Access::kAnyRow)}};
+          .out = {f32("y", rows, kernel.n(), Access::kAny)}};
+}
+
+/// As if the kernel had no grain.
+Result<CallNeeds> operandNeeds(const Kernel& kernel, RowCount m) {
+  const uint64_t n = kernel.n(), k = kernel.k(), top_k = kernel.top_k();
+  const uint64_t width = kernel.heads() * kernel.head_dim(), kv_width = kernel.kv_heads() * kernel.head_dim();
+  switch (kernel.op()) {
+    case Kernel::EMBED: return CallNeeds{{buffer("tokens", program::I32, m, 1), panels(kernel)}, {f32("out", m, k)}, Unit::kRow};
+    case Kernel::RMS_NORM: return CallNeeds{{f32("x", m, n), vector("weight", n)}, {f32("out", m, n)}, Unit::kRow};
+    case Kernel::HEAD_NORM:
+      return CallNeeds{{f32("x", m, width), vector("weight", kernel.head_dim())}, {f32("out", m, width)}, Unit::kRow};
+    case Kernel::QUANTIZE: return CallNeeds{{f32("x", m, k)}, {buffer("out", program::X8, m, k)}, Unit::kRow};
+    case Kernel::MATMUL:
+      return CallNeeds{{buffer("x", kernel.input(), m, k, Access::kAny), panels(kernel)}, {f32("out", m, n)}, Unit::kOwn};
+    case Kernel::BIAS_ADD: return CallNeeds{{f32("x", m, n), vector("bias", n)}, {f32("out", m, n)}, Unit::kRow};
+    case Kernel::ADD: return CallNeeds{{f32("a", m, n), f32("b", m, n)}, {f32("out", m, n)}, Unit::kRow};
+    case Kernel::SILU_MUL: return CallNeeds{{f32("gate", m, n), f32("up", m, n)}, {f32("out", m, n)}, Unit::kRow};
+    case Kernel::ROPE:
+      EXO_TRY(requireTokens(kernel, m));
+      return CallNeeds{{f32("x", m, width)}, {f32("out", m, width)}, Unit::kRow};
+    case Kernel::KV_APPEND:
+      EXO_TRY(requireTokens(kernel, m));
+      return CallNeeds{{f32("k", m, kv_width), f32("v", m, kv_width), cache()}, {}, Unit::kRow};
+    case Kernel::ATTENTION:
+      EXO_TRY(requireTokens(kernel, m));
+      return CallNeeds{{f32("q", m, width, Access::kAny), cache()}, {f32("out", m, width, Access::kAny)}, Unit::kOwn};
+    case Kernel::TAKE_ROWS:
+      if (m != RowCount{program::ROWS, 1}) return invalid("TAKE_ROWS makes ROWS rows, got ", toString(m));
+      return CallNeeds{{f32("x", {program::TOKENS, 1}, n, Access::kAny), buffer("rows", program::I32, m, 1, Access::kSame, Origin::kRowsInput)},
+                       {f32("out", m, n)}, Unit::kRow};
+    case Kernel::TOP_K: return CallNeeds{{f32("logits", m, n)}, {f32("values", m, top_k), buffer("ids", program::I32, m, top_k)}, Unit::kRow};
+    case Kernel::ROUTER_TOP_K:
+      return CallNeeds{{f32("logits", m, kernel.experts())}, {f32("weights", m, top_k), buffer("ids", program::I32, m, top_k)}, Unit::kRow};
+    case Kernel::EXPERT_DISPATCH:
+      EXO_TRY(requireTokens(kernel, m));
+      return CallNeeds{{indices("ids", m, top_k, Origin::kRouterIds, kernel)},
+                       {buffer("order", program::I32, times(m, top_k), 1, Access::kAny),
+                        buffer("segments", program::I32, {}, kernel.experts() + 1, Access::kAny)},
+                       Unit::kOwn};
+    case Kernel::EXPERT_GATHER:
+      EXO_TRY(requirePairs(kernel, m));
+      return CallNeeds{{f32("x", {program::TOKENS, 1}, n, Access::kAny)}, {f32("out", m, n)}, Unit::kRow};
+    case Kernel::EXPERT_MATMUL:
+      EXO_TRY(requirePairs(kernel, m));
+      return expertMatmul(kernel, m);
+    case Kernel::WEIGHTED_SUM:
+      return CallNeeds{{f32("y", times(m, top_k), n), f32("weights", m, top_k)}, {f32("out", m, n)}, Unit::kRow};
+    default: return invalid("unknown op ", static_cast<int>(kernel.op()));
+  }
 }
 
 }  // namespace
@@ -212,56 +271,14 @@ Result<RowCount> rowCount(program::Extent extent, const ProgramFacts& facts) {
 
 Status checkKernel(const Kernel& kernel) {
   Status status = checkKernelNumbers(kernel);
+  if (status.ok()) status = checkGrain(kernel);
   if (status.ok() || !Kernel::Op_IsValid(kernel.op())) return status;
   return std::move(status).error().note("in a kernel of op " + Kernel::Op_Name(kernel.op()));
 }
 
-Result<CallNeeds> kernelNeeds(const Kernel& kernel, RowCount m) {
-  const uint64_t n = kernel.n(), k = kernel.k(), top_k = kernel.top_k();
-  const uint64_t width = kernel.heads() * kernel.head_dim(), kv_width = kernel.kv_heads() * kernel.head_dim();
-  switch (kernel.op()) {
-    case Kernel::EMBED: return CallNeeds{{buffer("tokens", program::I32, m, 1), panels(kernel)}, {f32("out", m, k)}, true};
-    case Kernel::RMS_NORM: return CallNeeds{{f32("x", m, n), vector("weight", n)}, {f32("out", m, n)}, true};
-    case Kernel::HEAD_NORM:
-      return CallNeeds{{f32("x", m, width), vector("weight", kernel.head_dim())}, {f32("out", m, width)}, true};
-    case Kernel::QUANTIZE: return CallNeeds{{f32("x", m, k)}, {buffer("out", program::X8, m, k)}, true};
-    case Kernel::MATMUL:
-      return CallNeeds{{buffer("x", kernel.input(), m, k, Access::kAnyRow), panels(kernel)}, {f32("out", m, n, Access::kAnyRow)}, false};
-    case Kernel::BIAS_ADD: return CallNeeds{{f32("x", m, n), vector("bias", n)}, {f32("out", m, n)}, true};
-    case Kernel::ADD: return CallNeeds{{f32("a", m, n), f32("b", m, n)}, {f32("out", m, n)}, true};
-    case Kernel::SILU_MUL: return CallNeeds{{f32("gate", m, n), f32("up", m, n)}, {f32("out", m, n)}, true};
-    case Kernel::ROPE:
-      EXO_TRY(requireTokens(kernel, m));
-      return CallNeeds{{f32("x", m, width)}, {f32("out", m, width)}, true};
-    case Kernel::KV_APPEND:
-      EXO_TRY(requireTokens(kernel, m));
-      return CallNeeds{{f32("k", m, kv_width), f32("v", m, kv_width), cache()}, {}, true};
-    case Kernel::ATTENTION:
-      EXO_TRY(requireTokens(kernel, m));
-      return CallNeeds{{f32("q", m, width, Access::kAnyRow), cache()}, {f32("out", m, width, Access::kAnyRow)}, false};
-    case Kernel::TAKE_ROWS:
-      if (m != RowCount{program::ROWS, 1}) return invalid("TAKE_ROWS makes ROWS rows, got ", toString(m));
-      return CallNeeds{{f32("x", {program::TOKENS, 1}, n, Access::kAnyRow), buffer("rows", program::I32, m, 1, Access::kSameRow, Origin::kRowsInput)},
-                       {f32("out", m, n)}, true};
-    case Kernel::TOP_K: return CallNeeds{{f32("logits", m, n)}, {f32("values", m, top_k), buffer("ids", program::I32, m, top_k)}, true};
-    case Kernel::ROUTER_TOP_K:
-      return CallNeeds{{f32("logits", m, kernel.experts())}, {f32("weights", m, top_k), buffer("ids", program::I32, m, top_k)}, true};
-    case Kernel::EXPERT_DISPATCH:
-      EXO_TRY(requireTokens(kernel, m));
-      return CallNeeds{{indices("ids", m, top_k, Origin::kRouterIds, kernel)},
-                       {buffer("order", program::I32, times(m, top_k), 1, Access::kAnyRow),
-                        buffer("segments", program::I32, {}, kernel.experts() + 1, Access::kAnyRow)},
-                       false};
-    case Kernel::EXPERT_GATHER:
-      EXO_TRY(requirePairs(kernel, m));
-      return CallNeeds{{f32("x", {program::TOKENS, 1}, n, Access::kAnyRow)}, {f32("out", m, n)}, true};
-    case Kernel::EXPERT_MATMUL:
-      EXO_TRY(requirePairs(kernel, m));
-      return expertMatmul(kernel, m);
-    case Kernel::WEIGHTED_SUM:
-      return CallNeeds{{f32("y", times(m, top_k), n), f32("weights", m, top_k)}, {f32("out", m, n)}, true};
-    default: return invalid("unknown op ", static_cast<int>(kernel.op()));
-  }
+Result<CallNeeds> kernelNeeds(const Kernel& kernel, RowCount rows) {
+  EXO_ASSIGN(CallNeeds needs, operandNeeds(kernel, rows));
+  if (kernel.grain() > 0) needs.unit = Unit::kColumns;
+  return needs;
 }
-
 }  // namespace exo::runtime

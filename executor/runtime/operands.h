@@ -20,8 +20,9 @@ struct RowCount {
 };
 std::string toString(const RowCount& rows);
 
-/// Which rows of an operand one work unit of the call touches.
-enum class Access { kSameRow, kAnyRow };
+/// What of an operand one work unit of the call touches: where the unit is a row, that row; where it is some columns, the
+/// same columns; or anything.
+enum class Access { kSame, kAny };
 
 /// Where the numbers in an integer operand must come from: they are used as indices without further checks.
 enum class Origin { kAny, kRowsInput, kRouterIds, kDispatchOrder, kDispatchSegments };
@@ -35,14 +36,17 @@ struct OperandNeed {
   int64_t columns = 0;          // kBuffer, kPanels (K), kVector
   int64_t weight_rows = 0;      // kPanels: N
   int64_t stack = 1;            // kPanels: experts
-  Access access = Access::kSameRow;
+  Access access = Access::kSame;
   Origin origin = Origin::kAny;
   int64_t experts = 0;          // of the maker, where `origin` is a router or a dispatch
 };
 
+/// What a work unit is: a row, `grain` columns of all rows, or the op's own.
+enum class Unit { kRow, kColumns, kOwn };
+
 struct CallNeeds {
   std::vector<OperandNeed> in, out;
-  bool unit_is_row = false;     // work is divided over threads by the call's rows
+  Unit unit = Unit::kOwn;
 };
 
 /// What the program says once for all calls.

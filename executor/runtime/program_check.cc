@@ -169,7 +169,7 @@ Result<OperandNeed> likeBuffer(const Program& program, const google::protobuf::R
     return invalid("operand ", name, " must be a buffer of the program");
   const Buffer& buffer = program.buffers(static_cast<int>(operands[index].buffer()));
   return OperandNeed{.name = name, .kind = Kind::kBuffer, .encoding = buffer.encoding(), .rows = rows,
-                     .columns = static_cast<int64_t>(buffer.columns()), .access = Access::kAnyRow};
+                     .columns = static_cast<int64_t>(buffer.columns()), .access = Access::kAny};
 }
 
 OperandNeed withShape(OperandNeed need, const char* name, program::Encoding encoding, int64_t columns) {
@@ -188,7 +188,7 @@ Result<CallNeeds> allGatherNeeds(const Program& program, const Collective& colle
     sum += static_cast<int64_t>(collective.extents(i));
     if (collective.ranks(i) == program.rank()) mine = static_cast<int64_t>(collective.extents(i));
   }
-  return CallNeeds{{withShape(in, "in", program::F32, mine)}, {withShape(in, "out", program::F32, sum)}, false};
+  return CallNeeds{{withShape(in, "in", program::F32, mine)}, {withShape(in, "out", program::F32, sum)}, Unit::kOwn};
 }
 
 Result<CallNeeds> collectiveNeeds(const Program& program, const Call& call, RowCount rows) {
@@ -197,12 +197,12 @@ Result<CallNeeds> collectiveNeeds(const Program& program, const Call& call, RowC
     case Collective::SEND: {
       EXO_TRY(checkPeers(program, collective));
       EXO_ASSIGN(OperandNeed in, likeBuffer(program, call.in(), 0, "in", rows));
-      return CallNeeds{{in}, {}, false};
+      return CallNeeds{{in}, {}, Unit::kOwn};
     }
     case Collective::RECV: {
       EXO_TRY(checkPeers(program, collective));
       EXO_ASSIGN(OperandNeed out, likeBuffer(program, call.out(), 0, "out", rows));
-      return CallNeeds{{}, {out}, false};
+      return CallNeeds{{}, {out}, Unit::kOwn};
     }
     case Collective::ALL_REDUCE:
     case Collective::ALL_GATHER:
@@ -213,8 +213,8 @@ Result<CallNeeds> collectiveNeeds(const Program& program, const Call& call, RowC
   EXO_ASSIGN(OperandNeed in, likeBuffer(program, call.in(), 0, "in", rows));
   if (collective.op() == Collective::ALL_GATHER) return allGatherNeeds(program, collective, in);
   const OperandNeed values = withShape(in, "values", program::F32, in.columns), ids = withShape(in, "ids", program::I32, in.columns);
-  if (collective.op() == Collective::TOP_K_MERGE) return CallNeeds{{values, ids}, {values, ids}, false};
-  return CallNeeds{{values}, {values}, false};
+  if (collective.op() == Collective::TOP_K_MERGE) return CallNeeds{{values, ids}, {values, ids}, Unit::kOwn};
+  return CallNeeds{{values}, {values}, Unit::kOwn};
 }
 
 std::string describe(const OperandNeed& need) {
@@ -357,7 +357,8 @@ Status checkParts(const Program& program) {
   EXO_TRY(checkSums(program));
   EXO_TRY(forEach("call", program.calls(), [&](const Call& call) { return checkCall(program, facts, call); }));
   EXO_TRY(checkOutputs(program));
-  return checkHazards(program, facts);
+  EXO_ASSIGN(const std::vector<Region> regions, regionsOf(program, facts));
+  return checkHazards(program, facts, regions);
 }
 
 }  // namespace

@@ -195,16 +195,18 @@ void ThreadPool::runErased(Entry entry, void* context) {
   if (pinned) (void)before.applyToThisThread();
 }
 
-void ThreadPool::barrier(int thread) {
+void ThreadPool::release() {
   if (size_ == 1) return;
+  arrived_.store(0, std::memory_order_relaxed);
+  // Sequentially consistent with parked_: either we see the sleeper, or its futex call sees the new phase.
+  phase_.fetch_add(1, std::memory_order_seq_cst);
+  if (parked_.load(std::memory_order_seq_cst) > 0) futex(phase_, FUTEX_WAKE, INT_MAX);
+}
+
+bool ThreadPool::arrive(int thread) {
+  if (size_ == 1) return true;
   const uint32_t phase = phase_.load(std::memory_order_acquire);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    // Sequentially consistent with parked_: either we see the sleeper, or its futex call sees the new phase.
-    phase_.store(phase + 1, std::memory_order_seq_cst);
-    if (parked_.load(std::memory_order_seq_cst) > 0) futex(phase_, FUTEX_WAKE, INT_MAX);
-    return;
-  }
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) return true;
   int64_t& budget = waiters_[thread].spin_ns;
   if (budget > 0) {
     const int64_t deadline = nowNs() + budget;
@@ -212,7 +214,7 @@ void ThreadPool::barrier(int thread) {
       for (int i = 0; i < 32; ++i) {
         if (phase_.load(std::memory_order_acquire) != phase) {
           budget = std::min(max_spin_ns_, budget * 2);
-          return;
+          return false;
         }
         relax();
       }
@@ -221,11 +223,12 @@ void ThreadPool::barrier(int thread) {
   }
   for (int i = 0; i < kYields; ++i) {
     sched_yield();
-    if (phase_.load(std::memory_order_acquire) != phase) return;
+    if (phase_.load(std::memory_order_acquire) != phase) return false;
   }
   parked_.fetch_add(1, std::memory_order_seq_cst);
   while (phase_.load(std::memory_order_seq_cst) == phase) futex(phase_, FUTEX_WAIT, phase);
   parked_.fetch_sub(1, std::memory_order_relaxed);
+  return false;
 }
 
 }  // namespace exo::runtime

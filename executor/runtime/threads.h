@@ -55,8 +55,17 @@ class ThreadPool {
     runErased([](void* context, int thread) { (*static_cast<B*>(context))(thread); }, const_cast<std::remove_const_t<B>*>(&body));
   }
 
-  /// Inside run(): returns when all threads have called it as often.
-  void barrier(int thread);
+  /// Inside run(): returns when all threads have called it as often. The thread that comes last runs `alone` before any
+  /// of them goes on: what one thread can do in less than a barrier takes needs none of its own.
+  template <class Alone>
+  void barrier(int thread, Alone&& alone) {
+    if (!arrive(thread)) return;
+    alone();
+    release();
+  }
+  void barrier(int thread) {
+    barrier(thread, [] {});
+  }
 
  private:
   using Entry = void (*)(void* context, int thread);
@@ -67,6 +76,9 @@ class ThreadPool {
   ThreadPool(int size, std::vector<int> processors);
   void runErased(Entry entry, void* context);
   void work(int thread);
+  /// True: this thread is the last one and the others wait for release(). False: they met.
+  bool arrive(int thread);
+  void release();
   Status start();
 
   const int size_;

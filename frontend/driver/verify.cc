@@ -156,10 +156,11 @@ std::vector<std::pair<int, int>> lifetimes(const Program& program) {
     begin = std::min(begin, region);
     end = std::max(end, region);
   };
-  for (const Call& call : program.calls()) {
+  for (int i = 0; i < program.calls_size(); ++i) {
+    const Call& call = program.calls(i);
+    if (i > 0 && call.region() != program.calls(i - 1).region()) ++region;
     for (const auto& operand : call.in()) touch(operand);
     for (const auto& operand : call.out()) touch(operand);
-    if (call.barrier_after()) ++region;
   }
   for (int b = 0; b < program.buffers_size(); ++b) {
     if (!program.buffers(b).input().empty()) lives[static_cast<size_t>(b)] = {0, region};

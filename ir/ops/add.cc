@@ -23,6 +23,6 @@ Status evalAdd(const Attrs&, const EvalStep&, std::span<const Tensor* const> in,
 }
 }  // namespace
 
-const OpDef kAddDef = {"add", {"a", "b"}, kPure | kElementwise, defaultAttrs<NoAttrs>, inferAdd, addFactors, streamCost, evalAdd};
+const OpDef kAddDef = {"add", {"a", "b"}, kPure | kElementwise, defaultAttrs<NoAttrs>, inferAdd, addFactors, streamCost, evalAdd, anyColumn};
 
 }  // namespace exo

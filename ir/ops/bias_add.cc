@@ -20,6 +20,6 @@ Status evalBias(const Attrs&, const EvalStep&, std::span<const Tensor* const> in
 }
 }  // namespace
 
-const OpDef kBiasAddDef = {"bias_add", {"x", "bias"}, kPure | kElementwise, defaultAttrs<NoAttrs>, inferBias, biasFactors, streamCost, evalBias};
+const OpDef kBiasAddDef = {"bias_add", {"x", "bias"}, kPure | kElementwise, defaultAttrs<NoAttrs>, inferBias, biasFactors, streamCost, evalBias, anyColumn};
 
 }  // namespace exo

@@ -44,6 +44,13 @@ inline Result<std::vector<Type>> declaredType(const Attrs&, Types, Types declare
   return std::vector<Type>{declared[0]};
 }
 
+/// Column units: any column by itself; a head; a block of activations; a panel of weight rows.
+inline int64_t anyColumn(const Attrs&, Types) { return 1; }
+template <class A>
+int64_t headColumns(const Attrs& attrs, Types) {
+  return as<A>(attrs).head_dim;
+}
+
 inline Cost noCost(const Attrs&, Types, Types, StepSize) { return {}; }
 /// Reads operands and writes results once; one FLOP per result element.
 inline Cost streamCost(const Attrs&, Types in, Types out, StepSize step) {

@@ -27,6 +27,6 @@ Status evalHeadNorm(const Attrs& attrs, const EvalStep&, std::span<const Tensor*
 }
 }  // namespace
 
-const OpDef kHeadNormDef = {"head_norm", {"x", "weight"}, kPure | kElementwise, defaultAttrs<HeadNormAttrs>, inferHeadNorm, headNormFactors, streamCost, evalHeadNorm};
+const OpDef kHeadNormDef = {"head_norm", {"x", "weight"}, kPure | kElementwise, defaultAttrs<HeadNormAttrs>, inferHeadNorm, headNormFactors, streamCost, evalHeadNorm, headColumns<HeadNormAttrs>};
 
 }  // namespace exo

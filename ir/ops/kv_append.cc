@@ -36,8 +36,10 @@ Status evalAppend(const Attrs&, const EvalStep& step, std::span<const Tensor* co
   }
   return {};
 }
+
+int64_t head(const Attrs&, Types in) { return in[0].shape[3].size(); }
 }  // namespace
 
-const OpDef kKvAppendDef = {"kv_append", {"cache", "key", "value", "positions"}, kState, defaultAttrs<NoAttrs>, inferAppend, appendFactors, costAppend, evalAppend};
+const OpDef kKvAppendDef = {"kv_append", {"cache", "key", "value", "positions"}, kState, defaultAttrs<NoAttrs>, inferAppend, appendFactors, costAppend, evalAppend, head};
 
 }  // namespace exo

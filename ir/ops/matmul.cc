@@ -32,8 +32,11 @@ Status evalMatMul(const Attrs&, const EvalStep&, std::span<const Tensor* const> 
   }
   return {};
 }
+
+/// Weights are packed in panels of 16 rows (codegen/layout.h).
+int64_t panel(const Attrs&, Types) { return 16; }
 }  // namespace
 
-const OpDef kMatMulDef = {"matmul", {"x", "weight"}, kPure, defaultAttrs<NoAttrs>, inferMatMul, matMulFactors, costMatMul, evalMatMul};
+const OpDef kMatMulDef = {"matmul", {"x", "weight"}, kPure | kWholeRows, defaultAttrs<NoAttrs>, inferMatMul, matMulFactors, costMatMul, evalMatMul, panel};
 
 }  // namespace exo

@@ -29,8 +29,11 @@ Status evalQuantize(const Attrs&, const EvalStep&, std::span<const Tensor* const
   }
   return {};
 }
+
+/// Rows lie in memory in units of two blocks (codegen/layout.h).
+int64_t superblock(const Attrs&, Types) { return 2 * kQuantBlock; }
 }  // namespace
 
-const OpDef kQuantizeDef = {"quantize", {"x"}, kPure | kElementwise, defaultAttrs<NoAttrs>, inferQuantize, quantizeFactors, streamCost, evalQuantize};
+const OpDef kQuantizeDef = {"quantize", {"x"}, kPure | kElementwise, defaultAttrs<NoAttrs>, inferQuantize, quantizeFactors, streamCost, evalQuantize, superblock};
 
 }  // namespace exo

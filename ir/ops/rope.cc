@@ -36,6 +36,6 @@ Status evalRope(const Attrs& attrs, const EvalStep&, std::span<const Tensor* con
 }
 }  // namespace
 
-const OpDef kRopeDef = {"rope", {"x", "positions", "table"}, kPure | kElementwise, defaultAttrs<RopeAttrs>, inferRope, ropeFactors, streamCost, evalRope};
+const OpDef kRopeDef = {"rope", {"x", "positions", "table"}, kPure | kElementwise, defaultAttrs<RopeAttrs>, inferRope, ropeFactors, streamCost, evalRope, headColumns<RopeAttrs>};
 
 }  // namespace exo

@@ -22,6 +22,6 @@ Status evalSiluMul(const Attrs&, const EvalStep&, std::span<const Tensor* const>
 }
 }  // namespace
 
-const OpDef kSiluMulDef = {"silu_mul", {"gate", "up"}, kPure | kElementwise, defaultAttrs<NoAttrs>, inferSiluMul, siluFactors, streamCost, evalSiluMul};
+const OpDef kSiluMulDef = {"silu_mul", {"gate", "up"}, kPure | kElementwise, defaultAttrs<NoAttrs>, inferSiluMul, siluFactors, streamCost, evalSiluMul, anyColumn};
 
 }  // namespace exo

@@ -31,7 +31,9 @@ constexpr const char* kEveryOp = R"(graph @every.op-1 mesh(pp = 2, tp = [2, 1]) 
    region none
     %x8 = quantize %x.1                                              : x8[T, 4]
    region a
+   chain columns 64
     %y = matmul %x8, @q                                              : f32[T, 4]
+   chain
     %b = bias_add %y, @n                                             : f32[T, 4]
     %sum = add %b, %y                                                : f32[T, 4]
     %act = silu_mul %sum, %b                                         : f32[T, 4]

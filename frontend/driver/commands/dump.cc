@@ -7,6 +7,7 @@
 
 #include "frontend/driver/commands/commands.h"
 #include "ir/text.h"
+#include "passes/fuse.h"
 
 DEFINE_string(pass, "insert_collectives", "the dump to show: import, or the name of a pass");
 DEFINE_string(node, "", "only this node's graph (of passes from partition on)");
@@ -31,6 +32,13 @@ std::string costText(const Graph& graph, const Node& node) {
   return out.str();
 }
 
+/// The nodes of the region that begins with node `first`.
+std::span<const Node> regionFrom(const Graph& graph, size_t first) {
+  size_t last = first;
+  while (last < graph.nodes.size() && graph.nodes[last].region == graph.nodes[first].region) ++last;
+  return std::span(graph.nodes).subspan(first, last - first);
+}
+
 /// The text form with each op's cost in one decode step behind it.
 std::string annotated(const Graph& graph) {
   std::istringstream lines(print(graph));
@@ -39,6 +47,7 @@ std::string annotated(const Graph& graph) {
   while (std::getline(lines, line)) {
     const bool is_node = line.starts_with("    ");
     text += line;
+    if (line.starts_with("   region ") && next < graph.nodes.size() && !graph.nodes[next].region.empty()) text += "   // " + explainRegion(graph, regionFrom(graph, next));
     if (is_node && next < graph.nodes.size()) {
       const Node& node = graph.nodes[next++];
       if (!definition(node.op).has(kSource)) text += "   // " + costText(graph, node);

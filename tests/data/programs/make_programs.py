@@ -20,7 +20,7 @@ class Rank:
     def __init__(self, rank, world, experts_per_token=0):
         self.rank, self.world, self.experts_per_token = rank, world, experts_per_token
         self.buffers, self.weights, self.caches, self.kernels, self.calls = {}, {}, {}, [], []
-        self.offset = 0
+        self.offset, self.region = 0, 0
         self.tail = []
 
     def buffer(self, name, encoding, rows, columns, source=""):
@@ -55,7 +55,8 @@ class Rank:
             self.caches[name] = (len(self.caches), f'name: "{name}" encoding: F32 kv_heads: {heads} key_dim: {E} value_dim: {E}')
         return self.caches[name][0]
 
-    def call(self, name, what, ins, outs, rows="TOKENS", barrier=True):
+    def call(self, name, what, ins, outs, rows="TOKENS", barrier=True, chain=0):
+        """Calls share a region until one with a barrier ends it."""
         if not what.startswith("collective"):
             if what not in self.kernels:
                 self.kernels.append(what)
@@ -64,9 +65,11 @@ class Rank:
         for side, operands in (("in", ins), ("out", outs)):
             for kind, index in operands:
                 text += f" {side} {{ {kind}: {index} }}"
-        text += f" rows: {rows}"
+        text += f' rows: {rows} region: "{self.region}"'
+        if chain:
+            text += f" chain: {chain}"
         if barrier:
-            text += " barrier_after: true"
+            self.region += 1
         self.calls.append(text)
 
     def collective(self, name, op, ins, outs, rows="TOKENS", ranks=None, peers=None):
@@ -118,10 +121,11 @@ class Model:
             self.r.collective(name, "ALL_REDUCE", [value], [value], ranks=self.ranks)
         return value
 
-    def matmul(self, name, x, out, tensor, shape, rows, columns, call_rows="TOKENS"):
+    def matmul(self, name, x, out, tensor, shape, rows, columns, call_rows="TOKENS", grain=0, barrier=True, chain=0):
         weight = ("weight", self.r.matrix(name, [tensor], shape, rows, columns))
         n, k = rows[1] - rows[0], columns[1] - columns[0]
-        self.r.call(name, f"op: MATMUL weight: F32 input: F32 n: {n} k: {k}", [x, weight], [out], call_rows)
+        self.r.call(name, f"op: MATMUL weight: F32 input: F32 n: {n} k: {k}" + (f" grain: {grain}" if grain else ""), [x, weight],
+                    [out], call_rows, barrier, chain)
 
     def embedding(self):
         rows = self.part(V, 20)
@@ -142,15 +146,20 @@ class Model:
         n, q = self.f32("n", D), self.f32("q", heads * E)
         k, v, a = self.f32("k", kv_heads * E), self.f32("v", kv_heads * E), self.f32("a", heads * E)
         self.norm(f"model.layers.{layer}.input_layernorm", h, n)
-        self.matmul(p + "q_proj", n, q, p + "q_proj.weight", (H * E, D), q_rows, (0, D))
-        self.matmul(p + "k_proj", n, k, p + "k_proj.weight", (G * E, D), kv_rows, (0, D))
-        self.matmul(p + "v_proj", n, v, p + "v_proj.weight", (G * E, D), kv_rows, (0, D))
-        angles = " ".join(f"rope_frequencies: {f!r}" for f in FREQUENCIES)
-        for name, value, count in (("q", q, heads), ("k", k, kv_heads)):
-            self.r.call(f"{p}{name}_rope", f"op: ROPE heads: {count} head_dim: {E} rotary_dim: {E} scale: 1 {angles}", [value], [value],
-                        barrier=False)
         cache = ("cache", self.r.cache(f"model.layers.{layer}", kv_heads))
-        self.r.call(p + "append", f"op: KV_APPEND kv_heads: {kv_heads} head_dim: {E} cache: F32", [k, v, cache], [])
+        angles = " ".join(f"rope_frequencies: {f!r}" for f in FREQUENCIES)
+
+        def rope(name, value, count, chain):
+            self.r.call(f"{p}{name}_rope", f"op: ROPE heads: {count} head_dim: {E} rotary_dim: {E} scale: 1 {angles} grain: {E}", [value],
+                        [value], barrier=False, chain=chain)
+
+        # One region: the chain of the queries, then that of keys and values, each divided by heads.
+        self.matmul(p + "q_proj", n, q, p + "q_proj.weight", (H * E, D), q_rows, (0, D), grain=E, barrier=False)
+        rope("q", q, heads, chain=0)
+        self.matmul(p + "k_proj", n, k, p + "k_proj.weight", (G * E, D), kv_rows, (0, D), grain=E, barrier=False, chain=1)
+        self.matmul(p + "v_proj", n, v, p + "v_proj.weight", (G * E, D), kv_rows, (0, D), grain=E, barrier=False, chain=1)
+        rope("k", k, kv_heads, chain=1)
+        self.r.call(p + "append", f"op: KV_APPEND kv_heads: {kv_heads} head_dim: {E} cache: F32 grain: {E}", [k, v, cache], [], chain=1)
         self.r.call(p + "attention", f"op: ATTENTION heads: {heads} kv_heads: {kv_heads} head_dim: {E} group: {H // G} scale: {E ** -0.5!r}"
                     " cache: F32", [q, cache], [a])
         o = self.f32("o", D)

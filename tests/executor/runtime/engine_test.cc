@@ -137,11 +137,20 @@ TEST(Engine, ProfileCountsEveryCall) {
   ASSERT_TRUE(engine);
   engine->setProfiling(Profiling::kOn);
   for (int i = 0; i < 3; ++i) logitsOf(*engine, Batch(3).add(kPrompt, 0, {0}, Rows::kLast));
-  ASSERT_EQ(static_cast<int>(engine->profile().size()), engine->program().calls_size());
-  for (const CallProfile& call : engine->profile()) {
-    EXPECT_EQ(call.count, 3);
-    EXPECT_GT(call.total_ns, 0);
+  std::vector<int> count(engine->program().calls_size());
+  std::vector<int64_t> before(engine->threads());   // end of the thread's last event
+  for (const ProfileEvent& event : engine->profile()) {
+    ++count[event.call];
+    EXPECT_GE(event.begin_ns, before[event.thread]);
+    EXPECT_GE(event.end_ns, event.begin_ns);
+    before[event.thread] = event.end_ns;
   }
+  for (int seen : count) {
+    EXPECT_GE(seen, 3);
+    EXPECT_LE(seen, 3 * engine->threads());
+  }
+  engine->setProfiling(Profiling::kOff);
+  EXPECT_TRUE(engine->profile().empty());
 }
 
 void expectRefused(Engine& engine, const Batch& batch, const std::string& words) {

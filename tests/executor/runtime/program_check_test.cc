@@ -39,6 +39,7 @@ int callNamed(const Program& program, const std::string& name) {
   return 0;
 }
 program::Call& call(Program& program, const std::string& name) { return *program.mutable_calls(callNamed(program, name)); }
+program::Kernel& kernelOf(Program& program, const std::string& name) { return *program.mutable_kernels(static_cast<int>(call(program, name).kernel())); }
 program::Buffer& buffer(Program& program, const std::string& name) {
   for (auto& candidate : *program.mutable_buffers())
     if (candidate.name() == name) return candidate;
@@ -56,6 +57,12 @@ void receiveInto(Program& program, int index, program::Extent rows, uint32_t pee
   receive.add_out()->set_buffer(static_cast<uint32_t>(index));
   receive.set_rows(rows);
   for (int i = program.calls_size() - 1; i > place; --i) program.mutable_calls()->SwapElements(i, i - 1);
+}
+
+/// Moves call `other` into the region of call `first`, as chain `chain`.
+void joinRegions(Program& program, const std::string& first, const std::string& other, uint32_t chain) {
+  call(program, other).set_region(call(program, first).region());
+  call(program, other).set_chain(chain);
 }
 
 TEST(ProgramCheck, DamageIsNamed) {
@@ -88,13 +95,19 @@ TEST(ProgramCheck, DamageIsNamed) {
       {"but weight", [](Program& p) { p.mutable_weights(0)->set_rows(96), p.mutable_weights(0)->mutable_slices(0)->set_row_end(96); }},
       {"leave the tensor's 100", [](Program& p) { p.mutable_weights(0)->mutable_slices(0)->set_row_end(101); }},
       {"the slice is", [](Program& p) { p.mutable_weights(0)->mutable_slices(0)->set_row_begin(1); }},
-      {"without a barrier", [](Program& p) { call(p, "model.layers.0.self_attn.append").set_barrier_after(false); }},
-      {"without a barrier", [](Program& p) { call(p, "model.layers.0.mlp.up_proj").set_barrier_after(false); }},
+      {"not by the same rows or columns", [](Program& p) { joinRegions(p, "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.attention", 2); }},
+      {"not by the same rows or columns", [](Program& p) { joinRegions(p, "model.layers.0.mlp.up_proj", "model.layers.0.mlp.act", 1); }},
+      {"expected chain 1 of region", [](Program& p) { joinRegions(p, "model.layers.0.mlp.up_proj", "model.layers.0.mlp.act", 2); }},
+      {"not divided over threads as that is", [](Program& p) { joinRegions(p, "model.layers.0.mlp.up_proj", "model.layers.0.mlp.act", 0); }},
+      {"not divided over threads as that is", [](Program& p) { call(p, "model.layers.0.self_attn.k_proj").set_chain(0), call(p, "model.layers.0.self_attn.v_proj").set_chain(0); }},
+      {"must be a region by itself", [](Program& p) { joinRegions(p, "embed", "embed.all_reduce", 1); }, "tiny_llama_tp2_rank0"},
       {"which this op cannot do", [](Program& p) { call(p, "model.layers.0.input_layernorm").mutable_out(0)->set_buffer(0); }},
       {"holds nothing here", [](Program& p) { buffer(p, "up").set_offset_bytes(buffer(p, "gate").offset_bytes()); }},
       {"holds nothing at the end", [](Program& p) { buffer(p, "values").set_offset_bytes(buffer(p, "ids").offset_bytes()), p.mutable_calls()->RemoveLast(); }},
-      {"KV head 2 of 2", [](Program& p) { p.mutable_kernels(7)->set_first_head(1); }},
-      {"rope_frequencies must be 8", [](Program& p) { p.mutable_kernels(4)->mutable_rope_frequencies()->RemoveLast(); }},
+      {"KV head 2 of 2", [](Program& p) { kernelOf(p, "model.layers.0.self_attn.attention").set_first_head(1); }},
+      {"grain must be a multiple of 16", [](Program& p) { kernelOf(p, "model.layers.0.self_attn.q_proj").set_grain(8); }},
+      {"not divided by columns", [](Program& p) { kernelOf(p, "model.norm").set_grain(16); }},
+      {"rope_frequencies must be 8", [](Program& p) { kernelOf(p, "model.layers.0.self_attn.q_rope").mutable_rope_frequencies()->RemoveLast(); }},
       {"page_tokens must be", [](Program& p) { p.set_page_tokens(32); }},
       {"must be TOKENS", [](Program& p) { call(p, "model.layers.0.self_attn.q_rope").set_rows(program::ROWS); }},
       {"output_values and output_ids", [](Program& p) { p.clear_output_ids(); }},
@@ -192,7 +205,7 @@ TEST(ProgramCheck, EveryNumberMadeHostileIsRefusedOrHarmless) {
         checkProgram(program).ok() ? ++accepted : ++refused;
       }
     }
-    // What may pass: epsilon, scale, frequencies, cache and page sizes, barriers that were not needed, ... never most.
+    // What may pass: epsilon, scale, frequencies, cache and page sizes, ... never most.
     EXPECT_GT(refused, 5 * accepted) << name << ": " << accepted << " accepted, " << refused << " refused";
   }
 }
@@ -216,7 +229,7 @@ TEST(ProgramCheck, WhatPassesRuns) {
         is_number = poison(message, field, element, value);
       });
       // Names and slices change nothing that is new here; compiling a kernel takes most of the time.
-      if (!is_number || field_name == "barrier_after" || field_name.find("row_") == 0 || field_name.find("column_") == 0) continue;
+      if (!is_number || field_name.find("row_") == 0 || field_name.find("column_") == 0) continue;
       if (google::protobuf::util::MessageDifferencer::Equals(program, sound) || !checkProgram(program).ok()) continue;
       auto engine = Engine::create(program, {.threads = 2, .object_cache_dir = ::testing::TempDir() + "/runtime_objects"}, testing::readWeight, nullptr);
       if (!engine.ok()) continue;
