@@ -33,10 +33,22 @@ struct Candidate {
 /// Larger value first, then smaller id.
 bool better(const Candidate& a, const Candidate& b) { return a.value > b.value || (a.value == b.value && a.id < b.id); }
 
+/// Is none of the values larger than `bound`? Most of a vocabulary is passed over by this, many values at a time.
+bool noneAbove(std::span<const float> values, float bound) {
+  bool above = false;
+  for (float value : values) above |= value > bound;
+  return !above;
+}
+
 /// The `kept` best of `values`, best first, into a heap of the caller whose worst element is on top while it is filled.
 int64_t best(std::span<const float> values, std::span<Candidate> kept) {
+  constexpr int64_t kStretch = 256;
+  const auto size = static_cast<int64_t>(values.size());
   int64_t count = 0;
-  for (int64_t i = 0; i < static_cast<int64_t>(values.size()); ++i) {
+  for (int64_t i = 0; i < size; ++i) {
+    // Ids ascend: equal to the worst candidate is not better.
+    while (i % kStretch == 0 && i + kStretch <= size && count == static_cast<int64_t>(kept.size()) && noneAbove(values.subspan(i, kStretch), kept[0].value)) i += kStretch;
+    if (i == size) break;
     const float value = std::isnan(values[i]) ? -std::numeric_limits<float>::infinity() : values[i];
     const Candidate candidate{value, static_cast<int32_t>(i)};
     if (count < static_cast<int64_t>(kept.size())) {

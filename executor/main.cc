@@ -35,6 +35,7 @@ DEFINE_double(peer_timeout, 5, "seconds of silence after which a node counts as 
 DEFINE_double(step_timeout, 30, "seconds that one operation between nodes may take");
 DEFINE_string(cache_dir, "", "directory for compiled kernels; default: $XDG_CACHE_HOME/exo or ~/.cache/exo; none: no cache");
 DEFINE_string(transport, "auto", "how tensors travel: auto, shm, tcp");
+DEFINE_string(profile, "", "write what every thread did in every step to this file at the end, for Perfetto or chrome://tracing");
 DEFINE_bool(die_with_parent, false, "end at once when the process that started this one ends");
 DEFINE_int32(status_fd, -1, "descriptor to write events to, as lines of JSON");
 DEFINE_bool(measure_only, false, "run no model: answer exoc topo's measurements at --listen (default 127.0.0.1:52416)");
@@ -48,7 +49,7 @@ constexpr double kMaxSeconds = 86'400;
 
 const std::vector<std::string> kFlags = {"plan",         "node",         "listen",    "coordinator", "threads",         "isa",
                                          "model",        "random_weights", "secret_file", "join_timeout", "peer_timeout", "step_timeout",
-                                         "cache_dir",    "transport",    "die_with_parent", "status_fd", "measure_only"};
+                                         "cache_dir",    "transport",    "die_with_parent", "status_fd", "measure_only", "profile"};
 
 std::string helpText() {
   return std::string("exo-exec ") + kVersion +
@@ -132,6 +133,7 @@ Result<EngineWorkerOptions> workerOptions() {
   EXO_ASSIGN(options.transport, parseTransport(FLAGS_transport));
   EXO_ASSIGN(options.step_timeout, seconds("step_timeout", FLAGS_step_timeout));
   options.cache_dir = cacheDirectory();
+  options.profile = !FLAGS_profile.empty();
   return options;
 }
 
@@ -146,7 +148,9 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   EXO_ASSIGN(const auto weights, openWeights(FLAGS_model.empty() ? plan.model_directory() : FLAGS_model, seed));
   EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), {plan.eos_ids().begin(), plan.eos_ids().end()}, *weights, engine, stop);
   began = true;
-  return cluster::runNode(options, security, worker, stop);
+  const Status ended = cluster::runNode(options, security, worker, stop);
+  const Status written = FLAGS_profile.empty() ? Status{} : worker.writeProfile(FLAGS_profile);
+  return ended.ok() ? written : ended;
 }
 
 Status runMeasuring(const cluster::Security& security, StatusPipe& pipe, cluster::StopSignal& stop, bool& began) {

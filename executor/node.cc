@@ -1,7 +1,10 @@
 #include "executor/node.h"
 
+#include "executor/cluster/measure.h"
 #include "executor/runtime/follower.h"
+#include "executor/runtime/profile.h"
 #include "executor/weight_source.h"
+#include "frontend/checkpoint/replacing_file.h"
 
 namespace exo {
 namespace {
@@ -78,6 +81,7 @@ Status EngineWorker::load(const cluster::Session& session, const Progress& progr
   if (program_.world_size() > 1) EXO_TRY(connect(session));
   listener_.reset();
   EXO_TRY(createEngine(progress));
+  if (options_.profile) EXO_TRY(startProfile());
   if (!leads) return {};
   EXO_ASSIGN(driver_, runtime::Driver::create(*engine_, mesh_.get(), options_.step_timeout));
   generator_ = std::make_unique<runtime::Generator>(*driver_);
@@ -119,6 +123,22 @@ Result<cluster::GenerateStats> EngineWorker::generate(const cluster::GenerateReq
   EXO_ASSIGN(const runtime::GenerationResult result, generator_->generate(generation));
   EXO_TRY(std::move(sink_status));
   return toCluster(result);
+}
+
+/// Now, and not at the end, because an end has to be quick.
+Status EngineWorker::startProfile() {
+  EXO_ASSIGN(const cluster::Measurement machine, cluster::measureNode(engine_->threads()));
+  read_bytes_per_s_ = machine.read.back().rate.median * 1e9;
+  engine_->setProfiling(runtime::Profiling::kOn);
+  return {};
+}
+
+Status EngineWorker::writeProfile(const std::filesystem::path& path) const {
+  if (engine_ == nullptr) return {};
+  const std::string trace = runtime::profileTrace(engine_->program(), engine_->profile(), read_bytes_per_s_);
+  EXO_ASSIGN(ReplacingFile file, ReplacingFile::create(path));
+  EXO_TRY(file.write(std::as_bytes(std::span(trace))));
+  return std::move(file).commit();
 }
 
 Status EngineWorker::follow() { return runtime::follow(*engine_, *mesh_, options_.step_timeout); }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,7 @@ struct EngineWorkerOptions {
   std::string cache_dir;                // compiled kernels; empty: none
   transport::Choice transport = transport::Choice::kAuto;
   std::chrono::milliseconds step_timeout{30'000};
+  bool profile = false;                 // for writeProfile(); measures the machine before the first step
 };
 
 /// "auto", "shm", "tcp".
@@ -44,9 +46,13 @@ class EngineWorker final : public cluster::Worker {
                                           const std::atomic<bool>& cancel) override;
   Status follow() override;
 
+  /// After the last step: a trace of all of them (runtime/profile.h).
+  Status writeProfile(const std::filesystem::path& path) const;
+
  private:
   Status connect(const cluster::Session& session);
   Status createEngine(const Progress& progress);
+  Status startProfile();
 
   program::Program program_;
   const std::vector<int32_t> eos_ids_;
@@ -59,6 +65,7 @@ class EngineWorker final : public cluster::Worker {
   std::unique_ptr<runtime::Engine> engine_;
   std::unique_ptr<runtime::Driver> driver_;      // rank 0
   std::unique_ptr<runtime::Generator> generator_;
+  double read_bytes_per_s_ = 0;                  // of the machine, when it profiles
 };
 
 }  // namespace exo

@@ -144,7 +144,7 @@ std::string profileTable(const Program& program, std::span<const ProfileEvent> e
   return text;
 }
 
-std::string traceEvents(const Program& program, std::span<const ProfileEvent> events, int64_t origin_ns) {
+std::string profileTrace(const Program& program, std::span<const ProfileEvent> events, double read_bytes_per_s) {
   constexpr int kFirstPeerRow = 10'000;    // below the rows of threads
   const int rank = static_cast<int>(program.rank());
   nlohmann::json all = nlohmann::json::array();
@@ -154,7 +154,7 @@ std::string traceEvents(const Program& program, std::span<const ProfileEvent> ev
     const int row = isWork(event) ? event.thread : kFirstPeerRow + event.peer;
     rows.insert(row);
     all.push_back({{"ph", "X"}, {"pid", rank}, {"tid", row}, {"name", isWork(event) ? kindOf(program, call) : "wait"}, {"cat", call.region()},
-                   {"ts", static_cast<double>(event.begin_ns - origin_ns) / 1e3}, {"dur", seconds(event) * 1e6},
+                   {"ts", static_cast<double>(event.begin_ns) / 1e3}, {"dur", seconds(event) * 1e6},
                    {"args", {{"call", call.name()}, {"step", event.step}, {"rows", event.rows}}}});
   }
   all.push_back({{"ph", "M"}, {"pid", rank}, {"name", "process_name"}, {"args", {{"name", "rank " + std::to_string(rank)}}}});
@@ -163,8 +163,7 @@ std::string traceEvents(const Program& program, std::span<const ProfileEvent> ev
     all.push_back({{"ph", "M"}, {"pid", rank}, {"tid", row}, {"name", "thread_name"}, {"args", {{"name", name}}}});
     all.push_back({{"ph", "M"}, {"pid", rank}, {"tid", row}, {"name", "thread_sort_index"}, {"args", {{"sort_index", row}}}});
   }
-  const std::string text = all.dump();
-  return text.substr(1, text.size() - 2);
+  return nlohmann::json{{"displayTimeUnit", "ns"}, {"otherData", {{"table", profileTable(program, events, read_bytes_per_s)}}}, {"traceEvents", std::move(all)}}.dump();
 }
 
 }  // namespace exo::runtime

@@ -27,7 +27,8 @@ double weightBytesOf(const program::Program& program, const program::Call& call,
 /// second (else 0), their share of it; last what the threads waited for each other and for peers.
 std::string profileTable(const program::Program& program, std::span<const ProfileEvent> events, double read_bytes_per_s);
 
-/// The events of one rank as trace events, separated by commas, to be put in a JSON array. Time counts from `origin_ns`.
-std::string traceEvents(const program::Program& program, std::span<const ProfileEvent> events, int64_t origin_ns);
+/// The trace of one rank, {"traceEvents": [...], "otherData": {"table": profileTable()}}. Microseconds of the steady clock:
+/// ranks on one machine share it, others do not.
+std::string profileTrace(const program::Program& program, std::span<const ProfileEvent> events, double read_bytes_per_s);
 
 }  // namespace exo::runtime

@@ -58,6 +58,9 @@ cpu_set_t coresOf(size_t index, int threads) {
   return set;
 }
 
+// A node that profiles writes at the end.
+constexpr milliseconds kProfilePatience{8000};
+
 ErrorCode codeNamed(const std::string& text) {
   for (int c = 0; c <= static_cast<int>(ErrorCode::kMismatch); ++c) {
     if (text == name(static_cast<ErrorCode>(c))) return static_cast<ErrorCode>(c);
@@ -93,6 +96,7 @@ Result<std::unique_ptr<LocalCluster>> LocalCluster::start(const plan::Plan& plan
   // One node takes the machine and pins its threads; several get processors of their own.
   if (options.threads == 0 && nodes.size() > 1) options.threads = std::max(1, static_cast<int>(coresHere().size() / nodes.size()));
   std::unique_ptr<LocalCluster> cluster(new LocalCluster());
+  if (!options.profiles.empty()) cluster->end_patience_ = kProfilePatience;
   EXO_TRY(cluster->spawn(nodes[0], directory, options));
   EXO_TRY(cluster->waitFor([&] { return !cluster->children_[0]->address.empty(); }, "to listen", options, cancel));
   cluster->address_ = cluster->children_[0]->address;
@@ -111,6 +115,7 @@ Status LocalCluster::spawn(const std::string& node, const fs::path& directory, c
   std::vector<std::string> arguments = {path, "--plan=" + directory.string(), "--node=" + node, "--listen=127.0.0.1:0", "--threads=" + std::to_string(options.threads),
                                         "--isa=" + options.isa, "--transport=" + options.transport, "--die_with_parent", "--status_fd=" + std::to_string(kStatusFd)};
   if (!address_.empty()) arguments.push_back("--coordinator=" + address_);
+  if (!options.profiles.empty()) arguments.push_back("--profile=" + (options.profiles / ("rank-" + std::to_string(children_.size()) + ".json")).string());
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
@@ -207,7 +212,7 @@ void LocalCluster::stop() {
   for (const auto& child : children_) {
     if (child->pid > 0) ::kill(child->pid, SIGTERM);
   }
-  const auto until = steady_clock::now() + milliseconds(3000);
+  const auto until = steady_clock::now() + end_patience_;
   for (const auto& child : children_) {
     while (child->pid > 0) {
       const pid_t ended = ::waitpid(child->pid, nullptr, WNOHANG);

@@ -18,6 +18,7 @@ namespace exo {
 struct LocalClusterOptions {
   int threads = 0;                        // per node; 0: the machine's cores divided by the nodes, at least one
   std::string isa = "auto", transport = "auto";
+  std::filesystem::path profiles;         // a directory for rank-0.json, rank-1.json, ... written when the nodes end; empty: none
   std::chrono::seconds timeout{120};      // without progress, until every node is ready
   /// Called while weights are loaded, with the sums over all nodes.
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_loading;
@@ -48,6 +49,7 @@ class LocalCluster {
 
   std::vector<std::unique_ptr<Child>> children_;
   std::string address_;
+  std::chrono::milliseconds end_patience_{3000};
 };
 
 /// exo-exec beside this program, or where EXO_EXEC says.

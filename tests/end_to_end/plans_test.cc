@@ -61,6 +61,29 @@ TEST_F(Plans, PassesOnADumpGiveTheNextDump) {
   EXPECT_EQ(outcome.out, readFile(dump("04-insert_collectives.exoir")));
 }
 
+TEST_F(Plans, ARegionSaysHowItIsDivided) {
+  const Outcome outcome = exoc({"dump", plan(), "--pass", "fuse"});
+  EXPECT_EQ(outcome.exit_code, 0) << describe(outcome);
+  // Two of the four heads of 32 on this rank; keys and values of its one KV head.
+  EXPECT_TRUE(contains(outcome.out, "region layers.0.1   // 1 unit of 64 columns, all rows: matmul, rope | 1 unit of 64 columns, all rows: matmul, matmul, rope, kv_append; a barrier behind")) << outcome.out;
+  EXPECT_TRUE(contains(outcome.out, "all_reduce: one thread, inside the barrier of the region before")) << outcome.out;
+}
+
+TEST_F(Plans, AProfileOpensInATraceViewerAndAddsUp) {
+  const fs::path trace = folder_ / "trace.json";
+  const Outcome outcome = exoc({"run", plan(), "--tokens", "1,2,3", "--max_tokens", "4", "--ignore_eos", "--threads", "1", "--profile", trace});
+  ASSERT_EQ(outcome.exit_code, 0) << describe(outcome);
+  EXPECT_TRUE(contains(outcome.err, "rank 0: 4 steps of") && contains(outcome.err, "rank 1: 4 steps of") && contains(outcome.err, "waited for rank 0")) << outcome.err;
+  const json profile = json::parse(readFile(trace));
+  int by_rank[2] = {0, 0};
+  for (const json& event : profile["traceEvents"]) {
+    if (event["ph"] == "X") ++by_rank[event["pid"].get<int>()];
+  }
+  EXPECT_GT(by_rank[0], 100);
+  EXPECT_GT(by_rank[1], 100);
+  EXPECT_EQ(exoc({"run", plan(), "--connect", "127.0.0.1:1", "--profile", trace}).exit_code, 2);
+}
+
 TEST_F(Plans, CompilingTwiceGivesTheSameBytes) {
   ASSERT_EQ(compile("again", {}).exit_code, 0);
   EXPECT_EQ(readFile(folder_ / "again" / "plan.pb"), readFile(folder_ / "plan" / "plan.pb"));

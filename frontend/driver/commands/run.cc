@@ -14,6 +14,7 @@
 #include "frontend/checkpoint/safetensors.h"
 #include "frontend/driver/commands/commands.h"
 #include "frontend/driver/interrupt.h"
+#include "frontend/driver/joined_profile.h"
 #include "frontend/driver/local_cluster.h"
 #include "frontend/driver/plan_source.h"
 #include "frontend/driver/text_session.h"
@@ -33,6 +34,7 @@ DEFINE_bool(chat, false, "use the model's chat template; a conversation on a ter
 DEFINE_int32(threads, 0, "per node; 0: the machine's cores divided by the nodes");
 DEFINE_string(isa, "auto", "kernels for: auto, avx512-vnni, avx-vnni, avx2, generic");
 DEFINE_string(transport, "auto", "between nodes: auto, shm, tcp");
+DEFINE_string(profile, "", "write what every thread of every node did to this file, for Perfetto or chrome://tracing; prints a summary");
 DEFINE_string(connect, "", "host:port of a plan's first node that runs already: talk to it instead of starting nodes here");
 DECLARE_string(secret_file);
 DEFINE_int32(timeout, 120, "seconds without progress until all nodes must be ready");
@@ -77,7 +79,7 @@ Status checkCombinations() {
   const auto given = [](const char* flag) { return !gflags::GetCommandLineFlagInfoOrDie(flag).is_default; };
   if (given("tokens") && (given("prompt") || FLAGS_chat)) return invalid("--tokens: ids are the whole prompt; leave out --prompt and --chat");
   if (!given("connect") && given("secret_file")) return invalid("--secret_file: only needed with --connect; nodes started here speak over loopback");
-  for (const char* flag : {"threads", "isa", "transport", "timeout"}) {
+  for (const char* flag : {"threads", "isa", "transport", "timeout", "profile"}) {
     if (given("connect") && given(flag)) return invalid("--", flag, ": the nodes of --connect run already");
   }
   return {};
@@ -116,6 +118,7 @@ void printStats(const cluster::GenerateStats& stats, double load_seconds) {
 struct Session {
   PlanSource source;
   std::optional<Tokenizer> tokenizer;
+  std::optional<TemporaryDirectory> profiles;
   std::unique_ptr<LocalCluster> nodes;
   std::unique_ptr<cluster::ControlClient> client;
   double load_seconds = 0;
@@ -151,6 +154,11 @@ Status startNodes(Session& session, const std::atomic<bool>* cancel) {
   local.transport = FLAGS_transport;
   local.timeout = std::chrono::seconds(FLAGS_timeout);
   local.on_loading = showLoading;
+  if (!FLAGS_profile.empty()) {
+    EXO_ASSIGN(TemporaryDirectory directory, TemporaryDirectory::create());
+    session.profiles.emplace(std::move(directory));
+    local.profiles = session.profiles->path();
+  }
   EXO_ASSIGN(session.nodes, LocalCluster::start(session.source.plan, session.source.directory, local, cancel));
   session.source.temporary.reset();  // every node has read it: nothing is left behind, however we end
   EXO_ASSIGN(const cluster::Address address, cluster::parseAddress(session.nodes->address()));
@@ -177,7 +185,7 @@ Result<Session> openSession(const std::string& spec) {
   else if (!FLAGS_connect.empty()) return invalid("--connect: expected the plan that the nodes run, got the model ", spec);
   EXO_ASSIGN(const CompileOptions options, compileOptionsFromFlags());
   EXO_ASSIGN(PlanSource source, openPlan(spec, options));
-  Session session{std::move(source), std::nullopt, nullptr, nullptr, 0};
+  Session session{std::move(source), std::nullopt, std::nullopt, nullptr, nullptr, 0};
   const std::filesystem::path directory = session.source.plan.model_directory();
   std::error_code error;
   if (!directory.empty() && std::filesystem::exists(directory / "tokenizer.json", error)) {
@@ -263,6 +271,16 @@ Status writeTokens(const std::vector<int32_t>& tokens) {
   return std::move(file).commit();
 }
 
+/// Ends the nodes, which then write what they did.
+Status writeProfile(Session& session) {
+  if (FLAGS_profile.empty()) return {};
+  session.client.reset();
+  session.nodes.reset();
+  EXO_ASSIGN(const std::string tables, joinProfiles(session.profiles->path(), session.source.plan.programs_size(), FLAGS_profile));
+  std::cerr << tables;
+  return {};
+}
+
 }  // namespace
 
 Result<int> runRun(const std::vector<std::string>& arguments) {
@@ -285,7 +303,11 @@ Result<int> runRun(const std::vector<std::string>& arguments) {
   const auto start = Clock::now();
   EXO_TRY(FLAGS_connect.empty() ? startNodes(session, interrupt.flag()) : connectNodes(session));
   session.load_seconds = secondsSince(start);
-  if (conversation) return converse(session, interrupt.flag());
+  if (conversation) {
+    EXO_ASSIGN(const int code, converse(session, interrupt.flag()));
+    EXO_TRY(writeProfile(session));
+    return code;
+  }
   LogitsTable logits;
   EXO_ASSIGN(const TextResult result, answer(session, std::move(prompt), FLAGS_logits.empty() ? nullptr : &logits, interrupt.flag()));
   if (session.tokenizer) std::cout << std::endl;
@@ -295,6 +317,7 @@ Result<int> runRun(const std::vector<std::string>& arguments) {
     EXO_TRY(writeSafetensors(FLAGS_logits, std::span(&tensor, 1)));
   }
   if (!FLAGS_tokens_out.empty()) EXO_TRY(writeTokens(result.tokens));
+  EXO_TRY(writeProfile(session));
   return *interrupt.flag() ? 1 : 0;
 }
 
