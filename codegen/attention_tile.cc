@@ -69,6 +69,20 @@ Vals AttentionTile::unrolled(Val begin, Val end, const Vals& init, const Fn::Bod
   return e_.loop(middle, end, 1, most, body);
 }
 
+/// Fetches the share of a page that belongs to bytes done..done+bytes-1 of a loop over as many. A core sustains more misses in
+/// several streams than in one, so the lines are taken from four quarters of the page in turn.
+void AttentionTile::fetch(const Ahead& ahead, Val done, int64_t bytes) {
+  if (!ahead.base.v) return;
+  constexpr int64_t kStreams = 4;
+  const int64_t quarter = kPageTokens / kStreams * paddedDim() * cacheElementBytes(kernel_), lines = bytes / kLine;
+  Val offset = ahead.done + done;
+  Val start = lines % kStreams == 0 ? shiftRight(offset, 2)
+                                    : (shiftRight(offset, 2) & -kLine) + (shiftRight(offset, 6) & (kStreams - 1)) * quarter;
+  for (int64_t k = 0; k < lines; ++k) {
+    e_.prefetch(e_.at(e_.at(ahead.base, start), k % kStreams * quarter + k / kStreams * kLine), 2);
+  }
+}
+
 // ---- queries
 
 void AttentionTile::begin(const AttentionShape& shape, const QueryAt& query_at, Val count) {
@@ -104,15 +118,15 @@ void AttentionTile::keys(const Span& span, Val table, Val kv_head) {
     Val from = e_.maxI(span.from - start, e_.i(0)) & -step;
     Val to = e_.minI(span.to - start, e_.i(kPageTokens));
     e_.each(from, to, step, [&](Val slot) {
-      Val offset = shiftRight(slot, 4) * block_bytes, ahead = e_.at(fetch, offset);
+      Val offset = shiftRight(slot, 4) * block_bytes;
       Val at_score = (start + slot - span.chunk * kAttentionChunk) * 4;
-      eachGroup([&](Val group, bool first) { scores(e_.at(page.keys, offset), at_score, group, first ? &ahead : nullptr); });
+      eachGroup([&](Val group, bool first) { scores(e_.at(page.keys, offset), at_score, group, first ? Ahead{fetch, offset} : Ahead{}); });
     });
   });
 }
 
 /// q·k of `width` queries and `blocks` blocks of positions.
-void AttentionTile::scores(Val column, Val at_score, Val group, const Val* ahead) {
+void AttentionTile::scores(Val column, Val at_score, Val group, const Ahead& ahead) {
   const int64_t dim = static_cast<int64_t>(kernel_.head_dim()), line = lineOfBlock();
   const int width = shape_.width, count = blocks();
   Val queries = scaledQuery(group);
@@ -125,8 +139,7 @@ void AttentionTile::scores(Val column, Val at_score, Val group, const Val* ahead
     }
     return acc;
   }, [&](Val d) {
-    if (!ahead) return;
-    for (int64_t at = 0; at < kUnroll * count * line; at += kLine) e_.prefetch(e_.at(e_.at(*ahead, d * (count * line)), at), 2);
+    fetch(ahead, d * (count * line), kUnroll * count * line);
   });
   Val out = e_.at(scoresOf(group), at_score);
   for (int q = 0; q < width; ++q) {
@@ -185,8 +198,8 @@ void AttentionTile::values(const Span& span, Val table, Val kv_head) {
     Val rows = e_.at(page.values, from * (total * lineOfBlock()));
     Val at_score = (start + from - span.chunk * kAttentionChunk) * 4;
     auto pass = [&](Val first, int count) {
-      Val ahead = e_.at(fetch, first * (kPageTokens * lineOfBlock()));
-      eachGroup([&](Val group, bool is_first) { weigh(rows, at_score, to - from, first, count, group, is_first ? &ahead : nullptr); });
+      const Ahead ahead{fetch, first * (kPageTokens * lineOfBlock())};
+      eachGroup([&](Val group, bool is_first) { weigh(rows, at_score, to - from, first, count, group, is_first ? ahead : Ahead{}); });
     };
     e_.each(e_.i(0), e_.i(full), at_once, [&](Val first) { pass(first, static_cast<int>(at_once)); });
     if (full < total) pass(e_.i(full), static_cast<int>(total - full));
@@ -194,7 +207,7 @@ void AttentionTile::values(const Span& span, Val table, Val kv_head) {
 }
 
 /// o += Σ weight[position] · value[position] over `count` positions, for some vectors of dimensions.
-void AttentionTile::weigh(Val values, Val at_score, Val count, Val first_vector, int vectors, Val group, const Val* ahead) {
+void AttentionTile::weigh(Val values, Val at_score, Val count, Val first_vector, int vectors, Val group, const Ahead& ahead) {
   const int64_t line = lineOfBlock(), row = paddedDim() / kLanes * line;
   const int width = shape_.width;
   Val sums = e_.at(partialOf(group), first_vector * 64), weights = e_.at(scoresOf(group), at_score);
@@ -213,8 +226,7 @@ void AttentionTile::weigh(Val values, Val at_score, Val count, Val first_vector,
     }
     return partial;
   }, [&](Val position) {
-    if (!ahead) return;
-    for (int64_t at = 0; at < kUnroll * vectors * line; at += kLine) e_.prefetch(e_.at(e_.at(*ahead, position * (vectors * line)), at), 2);
+    fetch(ahead, position * (vectors * line), kUnroll * vectors * line);
   });
   for (int q = 0; q < width; ++q) {
     for (int v = 0; v < vectors; ++v) e_.store(acc[q * vectors + v], place(q, v), 64);

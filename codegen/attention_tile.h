@@ -51,17 +51,17 @@ class AttentionTile {
   static int64_t scratchBytes(const program::Kernel& kernel);
 
  private:
-  /// A stream of cache lines to fetch while something else is computed.
+  /// A page to fetch while another one is worked on, and how many of the other's bytes are done. No base: nothing to fetch.
   struct Ahead {
-    Val base;
-    int64_t bytes;  // for each 16 positions and dimension (keys) or 16 dimensions and position (values)
+    Val base, done;
   };
   void keys(const Span& span, Val table, Val kv_head);
-  void scores(Val column, Val at_score, Val group, const Val* ahead);
+  void scores(Val column, Val at_score, Val group, const Ahead& ahead);
   void softmax(const Span& span, Val query);
   void mask(Val scores, Val from, Val to, const std::function<Val(Val)>& visible);
   void values(const Span& span, Val table, Val kv_head);
-  void weigh(Val values, Val at_score, Val count, Val first_vector, int vectors, Val group, const Val* ahead);
+  void weigh(Val values, Val at_score, Val count, Val first_vector, int vectors, Val group, const Ahead& ahead);
+  void fetch(const Ahead& ahead, Val done, int64_t bytes);
   void eachGroup(const std::function<void(Val, bool)>& body);
   Vals unrolled(Val begin, Val end, const Vals& init, const Fn::Body& body, const std::function<void(Val)>& between);
 
