@@ -47,7 +47,7 @@ Target describe(Isa isa) {
     target.float_tile = {6, 1};
     target.gemv_panels = 2;
     target.accumulators = 4;
-    target.attention_queries = 4;
+    target.attention_queries = 6;
   }
   if (isa == Isa::kAvxVnni) {
     target.features = "+avxvnni";
