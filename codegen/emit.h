@@ -48,10 +48,12 @@ void emitWeightedSum(llvm::Module&, const std::string& symbol, const program::Ke
 void emitQuantize(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 // emit_rope.cc
 void emitRope(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
-// emit_attention.cc
+// emit_kv_append.cc
 void emitKvAppend(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
+// emit_attention.cc
 void emitAttention(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 int64_t attentionScratchBytes(const program::Kernel&);
+int64_t attentionPartialBytes(const program::Kernel&);  // of one query and chunk
 
 // emit_matmul.cc. The loops depend on the encoding alone and are one object shared by all shapes ("panels"); a MATMUL or
 // EXPERT_MATMUL of one shape is a few instructions that call them.

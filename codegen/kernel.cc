@@ -1,6 +1,8 @@
 // Work units, scratch sizes and the checks of a kernel spec: untrusted numbers end here.
 #include "codegen/kernel.h"
 
+#include <algorithm>
+
 #include "codegen/emit.h"
 #include "codegen/host_kernels.h"
 #include "codegen/layout.h"
@@ -149,7 +151,11 @@ int64_t scratchBytes(const Kernel& kernel) {
   }
 }
 
-int64_t workUnits(const Kernel& kernel, int64_t rows) {
+int64_t attentionPartialsBytes(const Kernel& kernel, int64_t rows, int64_t chunks) {
+  return rows * static_cast<int64_t>(kernel.heads()) * chunks * attentionPartialBytes(kernel);
+}
+
+int64_t workUnits(const Kernel& kernel, int64_t rows, int64_t attention_chunks) {
   if (rows <= 0) return 0;
   const int64_t panel_groups = (static_cast<int64_t>(kernel.n()) + kPanelRows * kPanelsPerUnit - 1) / (kPanelRows * kPanelsPerUnit);
   const int64_t grain = static_cast<int64_t>(kernel.grain());
@@ -157,7 +163,7 @@ int64_t workUnits(const Kernel& kernel, int64_t rows) {
   switch (kernel.op()) {
     case Kernel::MATMUL: return panel_groups;
     case Kernel::EXPERT_MATMUL: return panel_groups * static_cast<int64_t>(kernel.experts());
-    case Kernel::ATTENTION: return rows * static_cast<int64_t>(kernel.kv_heads());
+    case Kernel::ATTENTION: return rows * static_cast<int64_t>(kernel.kv_heads()) * std::max<int64_t>(attention_chunks, 1);
     case Kernel::EXPERT_DISPATCH: return 1;
     default: return rows;
   }

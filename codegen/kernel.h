@@ -14,6 +14,16 @@
 
 namespace exo::codegen {
 
+/// Positions whose attention is summed together: a multiple of a page. Part of the arithmetic, not of the schedule.
+constexpr int64_t kAttentionChunk = 512;
+
+/// ATTENTION over chunks of positions: for steps of few rows and long contexts. See kernels.md.
+struct AttentionSplit {
+  int64_t chunks = 0;                     // 0: not split; else those of the step's longest row
+  void* partials = nullptr;               // attentionPartialsBytes(), shared by all threads, 64-byte aligned
+  int32_t* arrived = nullptr;             // [kv_heads * rows]; zero before and after a call
+};
+
 /// What the step gives to kernels that look beyond their operands. Arrays are caller-owned and outlive the call.
 struct StepView {
   int64_t tokens = 0;                     // T
@@ -23,6 +33,7 @@ struct StepView {
   const int32_t* page_table = nullptr;    // [S, page_table_stride] page numbers of each sequence, in order
   int64_t page_table_stride = 0;
   const int32_t* sequence_begin = nullptr;  // [S + 1] first token of each sequence in this step
+  AttentionSplit split;
 };
 
 /// Operands of one call, in the order of kernels.md. All pointers are 64-byte aligned.
@@ -41,8 +52,11 @@ struct CompiledKernel {
   size_t scratch_bytes = 0;               // per thread, 64-byte aligned
 };
 
-/// Number of work units of a call with `rows` rows (T, R, ... as the call says).
-int64_t workUnits(const program::Kernel& kernel, int64_t rows);
+/// Number of work units of a call with `rows` rows (T, R, ... as the call says); `attention_chunks` is StepView::split.chunks.
+int64_t workUnits(const program::Kernel& kernel, int64_t rows, int64_t attention_chunks = 0);
+
+/// Bytes of AttentionSplit::partials for ATTENTION over `rows` rows in `chunks` chunks.
+int64_t attentionPartialsBytes(const program::Kernel& kernel, int64_t rows, int64_t chunks);
 
 /// What a kernel's grain must be a multiple of (a panel, a head, a block); 0: the op is not divided by columns.
 int64_t columnUnit(const program::Kernel& kernel);

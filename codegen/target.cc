@@ -47,6 +47,7 @@ Target describe(Isa isa) {
     target.float_tile = {6, 1};
     target.gemv_panels = 2;
     target.accumulators = 4;
+    target.attention_queries = 6;
   }
   if (isa == Isa::kAvxVnni) {
     target.features = "+avxvnni";
@@ -60,6 +61,7 @@ Target describe(Isa isa) {
     target.integer_tile = target.float_tile = {6, 2};
     target.gemv_panels = 4;
     target.accumulators = 16;
+    target.attention_queries = 8;
   }
   return target;
 }

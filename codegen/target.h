@@ -37,6 +37,7 @@ struct Target {
   TileShape float_tile{};      // f32, bf16, f16
   int gemv_panels = 1;         // panels side by side in decode with plain weights
   int accumulators = 2;        // 16-lane accumulators that attention may hold
+  int attention_queries = 2;   // of as many queries at once
 
   /// Describes `isa` (kAuto: the best) on this host. Error kUnsupported if the host lacks it.
   static Result<Target> forHost(Isa isa);

@@ -140,7 +140,7 @@ Val Fn::fromBFloat(Val x) { return bits(shiftLeft(wrap(b.CreateZExt(x.v, i32v)),
 // exp(x) = 2^n * 2^g, n integer, |g| <= 1/2; 2^g by the Cephes polynomial of degree 6. Adding 1.5*2^23 rounds to the nearest
 // integer on every machine and leaves it in the low bits.
 Val Fn::exp(Val x) {
-  Val t = min(max(x * fv(1.44269504088896341), fv(-126.0)), fv(127.0));
+  Val t = min(max(x * fv(1.44269504088896341), fv(-127.0)), fv(127.0));  // at -127 the power's bits are those of zero
   Val shifted = t + fv(12582912.0);
   Val g = t - (shifted - fv(12582912.0));
   Val p = fv(1.535336188319500e-4);

@@ -79,7 +79,7 @@ class Fn {
   Val fromHalf(Val x);   // <16 x i16> -> f32
   Val toHalf(Val x);     // f32 -> <16 x i16>, saturating at the largest finite value
   Val fromBFloat(Val x);
-  Val exp(Val x);        // relative error 3e-7 down to exp(-87); below: at most 1.2e-38
+  Val exp(Val x);        // relative error 3e-7 down to exp(-87); below -88: exactly 0
   Val sum(Val x);        // of 16 lanes, always as the same tree
   Val largest(Val x);
   Val dot4(Val acc, Val unsigned_bytes, Val signed_bytes, bool four_bit);  // i32 lanes of four bytes each

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "codegen/layout.h"
+#include "executor/runtime/attention_split.h"
 #include "executor/runtime/collective_calls.h"
 #include "executor/runtime/hazards.h"
 #include "executor/runtime/memory.h"
@@ -89,6 +90,7 @@ class Engine::Implementation {
     EXO_ASSIGN(pool_, ThreadPool::create({options.threads, options.pin}));
     EXO_TRY(compile(options));
     EXO_TRY(allocate());
+    EXO_ASSIGN(splitter_, AttentionSplitter::create(program_, pool_->size()));
     EXO_ASSIGN(weights_, loadWeights(program_, weights, *pool_, options.progress));
     EXO_ASSIGN(collectives_, CollectiveCalls::create(program_, mesh, options.timeout));
     return resolve();
@@ -126,7 +128,7 @@ class Engine::Implementation {
     return all;
   }
 
-  EngineMemory memory() const { return {weights_.memory.size(), caches_.size(), arena_.size(), scratch_.size()}; }
+  EngineMemory memory() const { return {weights_.memory.size(), caches_.size(), arena_.size(), scratch_.size() + splitter_.bytes()}; }
 
   Program program_;
   StepLimits limits_;
@@ -220,12 +222,14 @@ class Engine::Implementation {
              .sequence = input.sequence.data(),
              .page_table = input.page_table.data(),
              .page_table_stride = input.page_table_stride,
-             .sequence_begin = input.sequence_begin.data()};
+             .sequence_begin = input.sequence_begin.data(),
+             .split = splitter_.forStep(input)};
     for (const InputBuffer& buffer : inputs_) {
       const std::span<const int32_t> array = arrayOf(input, buffer.source);
       if (!array.empty()) std::memcpy(buffer.data, array.data(), array.size_bytes());
     }
-    if (input.numTokens() == bound_tokens_ && input.numRows() == bound_rows_) return;
+    if (input.numTokens() == bound_tokens_ && input.numRows() == bound_rows_ && view_.split.chunks == bound_chunks_) return;
+    bound_chunks_ = view_.split.chunks;
     bound_tokens_ = input.numTokens();
     bound_rows_ = input.numRows();
     for (ResolvedCall& call : calls_) {
@@ -236,7 +240,7 @@ class Engine::Implementation {
   }
 
   int64_t unitsOf(const ResolvedCall& call) const {
-    return call.kernel == nullptr || call.args.rows == 0 ? 0 : codegen::workUnits(*call.kernel, call.args.rows);
+    return call.kernel == nullptr || call.args.rows == 0 ? 0 : codegen::workUnits(*call.kernel, call.args.rows, bound_chunks_);
   }
 
   /// Decides who does what in steps of this size.
@@ -401,7 +405,8 @@ class Engine::Implementation {
   std::vector<std::vector<ProfileEvent>> events_;   // by thread
   std::vector<InputBuffer> inputs_;
   codegen::StepView view_;
-  int64_t bound_tokens_ = -1, bound_rows_ = -1;     // that the calls' rows and units are for
+  AttentionSplitter splitter_;
+  int64_t bound_tokens_ = -1, bound_rows_ = -1, bound_chunks_ = -1;  // that the calls' rows and units are for
   std::atomic<bool> failed_{false};
   std::optional<Error> failure_;                    // of this step; written by the thread that communicates
   std::optional<Error> broken_;                     // the first failure: peers are out of step from then on

@@ -1,4 +1,7 @@
-// KV_APPEND and ATTENTION over paged caches, against softmax in double; chunked prefill equals one token at a time bit for bit.
+// KV_APPEND and ATTENTION over paged caches, against softmax in double; chunked prefill equals one token at a time bit for bit, and so does
+// attention split over positions.
+#include <thread>
+
 #include "kernel_harness.h"
 
 namespace exo::codegen {
@@ -45,8 +48,10 @@ class World {
     attend_.set_scale(1.0f / std::sqrt(static_cast<float>(h.dim)));
   }
 
-  /// One step: positions [begin[s], end[s]) of each sequence. Returns the outputs of its tokens in order.
-  std::vector<float> step(const std::vector<int64_t>& begin, const std::vector<int64_t>& end, int64_t chunk = 0) {
+  enum class Split { kNo, kYes, kThreads };
+
+  /// One step: positions [begin[s], end[s]) of each sequence; `units` at a time (0: all). Returns the outputs of its tokens in order.
+  std::vector<float> step(const std::vector<int64_t>& begin, const std::vector<int64_t>& end, int64_t units = 0, Split split = Split::kNo) {
     std::vector<float> q, k, v;
     std::vector<int32_t> positions, sequence, starts{0};
     for (size_t s = 0; s < begin.size(); ++s) {
@@ -59,14 +64,24 @@ class World {
       append(v, v_[s], h_.kv_heads, begin[s], end[s]);
       starts.push_back(static_cast<int32_t>(positions.size()));
     }
-    const StepView view{static_cast<int64_t>(positions.size()), static_cast<int64_t>(begin.size()), positions.data(), sequence.data(),
-                        table_.data(), stride_, starts.data()};
+    StepView view{.tokens = static_cast<int64_t>(positions.size()), .sequences = static_cast<int64_t>(begin.size()),
+                  .positions = positions.data(), .sequence = sequence.data(), .page_table = table_.data(),
+                  .page_table_stride = stride_, .sequence_begin = starts.data()};
     Memory mq = Memory::of(q), mk = Memory::of(k), mv = Memory::of(v), out(static_cast<int64_t>(q.size()) * 4);
     KernelArgs appends{.rows = view.tokens, .in = {mk.data(), mv.data(), cache_.data()}, .step = &view};
-    runKernel(isa_, append_, appends, chunk);
+    runKernel(isa_, append_, appends, units);
     EXPECT_TRUE(cache_.guardIntact());
     KernelArgs attends{.rows = view.tokens, .in = {mq.data(), cache_.data()}, .out = {out.data()}, .step = &view};
-    runKernel(isa_, attend_, attends, chunk);
+    if (split == Split::kNo) {
+      runKernel(isa_, attend_, attends, units);
+    } else {
+      const int64_t chunks = *std::max_element(positions.begin(), positions.end()) / kAttentionChunk + 1;
+      Memory partials(attentionPartialsBytes(attend_, view.tokens, chunks), 0xff), arrived(view.tokens * h_.kv_heads * 4, 0);
+      view.split = {chunks, partials.data(), reinterpret_cast<int32_t*>(arrived.data())};
+      split == Split::kYes ? runInParts(attends, units) : runOnThreads(attends, units);
+      EXPECT_TRUE(partials.guardIntact() && arrived.guardIntact());
+      EXPECT_EQ(arrived.as<int32_t>(), std::vector<int32_t>(view.tokens * h_.kv_heads, 0)) << "the next call counts from zero";
+    }
     EXPECT_TRUE(out.guardIntact());
     return out.as<float>();
   }
@@ -100,6 +115,31 @@ class World {
   int64_t width() const { return h_.heads * h_.dim; }
 
  private:
+  /// The parts of several threads, last one first: who arrives last folds.
+  void runInParts(const KernelArgs& args, int64_t part) {
+    const CompiledKernel compiled = compileFor(isa_, attend_);
+    const int64_t all = workUnits(attend_, args.rows, args.step->split.chunks);
+    if (part == 0) part = all;
+    for (int64_t begin = (all - 1) / part * part; begin >= 0; begin -= part) {
+      Memory scratch(static_cast<int64_t>(compiled.scratch_bytes));
+      compiled.function(&args, begin, std::min(all, begin + part), scratch.data());
+      EXPECT_TRUE(scratch.guardIntact()) << "scratch overrun";
+    }
+  }
+
+  /// As many threads as there are parts.
+  void runOnThreads(const KernelArgs& args, int64_t part) {
+    const CompiledKernel compiled = compileFor(isa_, attend_);
+    const int64_t all = workUnits(attend_, args.rows, args.step->split.chunks);
+    std::vector<std::jthread> threads;
+    for (int64_t begin = 0; begin < all; begin += part) {
+      threads.emplace_back([&args, compiled, begin, end = std::min(all, begin + part)] {
+        Memory scratch(static_cast<int64_t>(compiled.scratch_bytes));
+        compiled.function(&args, begin, end, scratch.data());
+      });
+    }
+  }
+
   double stored(float value) const { return append_.cache() == program::F16 ? fromHalf(toHalf(value)) : value; }
   void append(std::vector<float>& to, const std::vector<float>& from, int64_t heads, int64_t begin, int64_t end) const {
     to.insert(to.end(), from.begin() + begin * heads * h_.dim, from.begin() + end * heads * h_.dim);
@@ -184,6 +224,51 @@ TEST_P(Attention, ChunkedPrefillIsTheSame) {
     got.insert(got.end(), part.begin(), part.end());
   }
   EXPECT_EQ(got, expected);
+}
+
+/// Contexts of several chunks, their borders among them; heads in more tiles than one; windows that begin inside a chunk.
+TEST_P(Attention, SplitOverPositionsIsTheSame) {
+  const auto [isa, encoding] = GetParam();
+  for (const Heads& h : {Heads{2, 2, 1, 0, 32}, Heads{8, 1, 8, 0, 16}, Heads{3, 2, 4, 3, 16}, Heads{19, 1, 19, 0, 8}, Heads{2, 1, 2, 0, 16, 600},
+                         Heads{1, 1, 1, 0, 16, 40}}) {
+    SCOPED_TRACE(testing::Message() << "heads " << h.heads << " group " << h.group << " dim " << h.dim << " window " << h.window);
+    const std::vector<int64_t> lengths{2 * kAttentionChunk + 1, 3 * kAttentionChunk + 70, 9, kAttentionChunk};
+    World world(isa, encoding, h, lengths);
+    std::vector<int64_t> begin;
+    for (int64_t length : lengths) begin.push_back(length - 1);
+    begin[1] -= 2;  // three rows of one sequence
+    const std::vector<float> prefill = World(isa, encoding, h, lengths).step(std::vector<int64_t>(lengths.size(), 0), lengths);
+    world.step(std::vector<int64_t>(lengths.size(), 0), begin);
+    const std::vector<float> whole = world.step(begin, lengths);
+    std::vector<float> of_prefill;
+    int64_t first_row = 0;
+    for (size_t s = 0; s < lengths.size(); first_row += lengths[s++]) {
+      of_prefill.insert(of_prefill.end(), prefill.begin() + (first_row + begin[s]) * world.width(), prefill.begin() + (first_row + lengths[s]) * world.width());
+    }
+    EXPECT_EQ(whole, of_prefill) << "rows of a prefill in one step";
+    std::vector<double> expected;
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      for (int64_t p = begin[s]; p < lengths[s]; ++p) {
+        const std::vector<double> one = world.expected(s, p);
+        expected.insert(expected.end(), one.begin(), one.end());
+      }
+    }
+    EXPECT_LE(relativeRms(whole, expected), 3e-6);
+    for (int64_t units : {0, 1, 3, 7}) {
+      EXPECT_EQ(world.step(begin, lengths, units, World::Split::kYes), whole) << units << " units at a time";
+    }
+  }
+}
+
+/// Several threads at once, many times: the counters hand every row to exactly one of them.
+TEST_P(Attention, ThreadsThatSplitOneRow) {
+  const auto [isa, encoding] = GetParam();
+  World world(isa, encoding, {4, 2, 2, 0, 16}, {4 * kAttentionChunk});
+  world.step({0}, {4 * kAttentionChunk - 1});
+  const std::vector<float> whole = world.step({4 * kAttentionChunk - 1}, {4 * kAttentionChunk});
+  for (int round = 0; round < 50; ++round) {
+    ASSERT_EQ(world.step({4 * kAttentionChunk - 1}, {4 * kAttentionChunk}, 1, World::Split::kThreads), whole) << "round " << round;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Host, Attention, testing::Combine(testing::ValuesIn(hostIsas()), testing::Values(program::F32, program::F16)),

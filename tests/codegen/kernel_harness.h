@@ -77,7 +77,7 @@ inline CompiledKernel compileFor(Isa isa, const program::Kernel& kernel) {
 /// Runs all units, `chunk` at a time (0: all at once), each chunk with scratch of its own.
 inline void runKernel(Isa isa, const program::Kernel& kernel, const KernelArgs& args, int64_t chunk = 0) {
   const CompiledKernel compiled = compileFor(isa, kernel);
-  const int64_t units = workUnits(kernel, args.rows);
+  const int64_t units = workUnits(kernel, args.rows, args.step ? args.step->split.chunks : 0);
   for (int64_t begin = 0; begin < units; begin += chunk ? chunk : units) {
     Memory scratch(static_cast<int64_t>(compiled.scratch_bytes));
     compiled.function(&args, begin, chunk ? std::min(units, begin + chunk) : units, scratch.data());

@@ -18,13 +18,15 @@ using Rows = Batch::Rows;
 
 const std::vector<int32_t> kPrompt = {3, 14, 15, 92, 65, 35, 89, 79, 32, 38, 46, 26, 43, 38, 32, 79, 50};
 
-std::unique_ptr<Engine> makeEngine(const std::string& program, int threads = 2) {
+std::unique_ptr<Engine> makeEngine(program::Program program, int threads) {
   EngineOptions options;
   options.threads = threads;
-  auto engine = Engine::create(testing::loadProgram(program), options, testing::readWeight, nullptr);
+  auto engine = Engine::create(std::move(program), options, testing::readWeight, nullptr);
   EXPECT_TRUE(engine.ok()) << engine.error();
   return engine.ok() ? std::move(engine).value() : nullptr;
 }
+
+std::unique_ptr<Engine> makeEngine(const std::string& program, int threads = 2) { return makeEngine(testing::loadProgram(program), threads); }
 
 std::vector<float> logitsOf(Engine& engine, const Batch& batch) {
   StepOutput output;
@@ -120,6 +122,29 @@ TEST(Engine, AContextOverSeveralPagesInAnyOrder) {
   }
   const auto expected = testing::referenceLogits(tokens, Ffn::kDense);
   EXPECT_LT(largestDifference(logits, {expected.back()}), kTolerance);
+}
+
+/// Three threads split the two KV heads of a single row over positions, two do not; a prefill of 24 rows is never split.
+TEST(Engine, ALongContextIsTheSameOnAnyNumberOfThreads) {
+  constexpr int32_t kTokens = 2 * codegen::kAttentionChunk + 40;
+  program::Program program = testing::loadProgram("tiny_llama");
+  program.set_max_context(1200);
+  program.set_num_pages(20);
+  std::vector<int32_t> tokens, pages;
+  for (int32_t i = 0; i < kTokens; ++i) tokens.push_back((i * 37 + 11) % 100);
+  for (int32_t i = 0; i < 18; ++i) pages.push_back(19 - i);
+  std::vector<float> expected;
+  for (const int threads : {1, 2, 3, 5}) {
+    auto engine = makeEngine(program, threads);
+    ASSERT_TRUE(engine);
+    int32_t done = 0;
+    for (; done + 24 < kTokens; done += 24) logitsOf(*engine, Batch(18).add({tokens.begin() + done, tokens.begin() + done + 24}, done, pages, Rows::kNone));
+    std::vector<float> logits;
+    for (; done < kTokens; ++done) logits = logitsOf(*engine, Batch(18).add({tokens[done]}, done, pages, Rows::kLast));
+    if (expected.empty()) expected = logits;
+    EXPECT_EQ(logits, expected) << threads << " threads";
+  }
+  EXPECT_LT(largestDifference(expected, {testing::referenceLogits(tokens, Ffn::kDense).back()}), kTolerance);
 }
 
 TEST(Engine, AStepWithoutRowsComputesNoLogits) {

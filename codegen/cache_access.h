@@ -1,0 +1,37 @@
+// How emitted code finds and reads the pages of the KV cache (layout in kernels.md). Internal to codegen: emit_*.cc only.
+#pragma once
+
+#include "codegen/emit.h"
+#include "codegen/layout.h"
+
+namespace exo::codegen {
+
+constexpr int kBlocks = kPageTokens / kLanes;  // of 16 positions in a page
+
+/// The page of one KV head.
+struct Page {
+  Val keys, values;
+};
+
+inline int64_t cacheElementBytes(const program::Kernel& kernel) { return kernel.cache() == program::F16 ? 2 : 4; }
+
+/// Page numbers of the sequence that `row` belongs to.
+inline Val pageTable(Entry& e, Val row) {
+  Val sequence = e.index(e.step(offsetof(StepView, sequence)), row);
+  return e.at(e.step(offsetof(StepView, page_table)), sequence * e.stepNumber(offsetof(StepView, page_table_stride)) * 4);
+}
+
+inline Page pageOf(Entry& e, const program::Kernel& kernel, Val cache, Val table, Val page_index, Val kv_head) {
+  const int64_t dim = static_cast<int64_t>(kernel.head_dim());
+  Val page = e.index(table, page_index) * static_cast<int64_t>(kernel.kv_heads()) + kv_head;
+  Val keys = e.at(cache, page * cacheHeadBytes(kernel.cache(), dim, dim));
+  return {keys, e.at(keys, kPageTokens * dim * cacheElementBytes(kernel))};
+}
+
+/// 16 elements as f32.
+inline Val loadCache(Entry& e, const program::Kernel& kernel, Val pointer) {
+  if (kernel.cache() == program::F32) return e.load(e.f32v, pointer, 64);
+  return e.fromHalf(e.load(e.vec(e.i16), pointer, 32));
+}
+
+}  // namespace exo::codegen
