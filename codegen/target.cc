@@ -43,8 +43,7 @@ Target describe(Isa isa) {
   if (avx2) {
     target.cpu = "x86-64-v3";
     target.dot = Dot::kMaddUbs;
-    target.integer_tile = {3, 1};
-    target.float_tile = {6, 1};
+    target.integer_tile = target.float_tile = {6, 1};
     target.gemv_panels = 2;
     target.accumulators = 4;
   }
@@ -56,7 +55,7 @@ Target describe(Isa isa) {
     target.cpu = "x86-64-v4";
     target.features = "+avx512vnni";
     target.dot = Dot::kVnni512;
-    target.has_masks = true;
+    target.has_masks = target.unpack_q4 = true;
     target.integer_tile = target.float_tile = {6, 2};
     target.gemv_panels = 4;
     target.accumulators = 16;

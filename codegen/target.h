@@ -13,7 +13,7 @@ namespace exo::codegen {
 enum class Dot {
   kVnni512,  // vpdpbusd zmm
   kVnni256,  // vpdpbusd ymm
-  kMaddUbs,  // pmaddubsw + pmaddwd (4-bit weights only: 8-bit ones would saturate), else pmaddwd on halves
+  kMaddUbs,  // pmaddubsw, summed in 16 bits over a block of 32: at most 8 * 2 * 15 * 127 = 30480, so for 4-bit values only
   kMaddWd,   // pmaddwd on halves, SSE2
   kPlain,    // shifts and multiplications: any machine
 };
@@ -30,11 +30,13 @@ struct Target {
   std::string tune;      // the host: scheduling only
   std::string features;
   Dot dot = Dot::kPlain;
+  bool dotNibbles() const { return dot == Dot::kMaddUbs; }  // 8-bit weights are multiplied as two planes of 4 bits
   bool has_fma = false;
   bool has_f16c = false;
   bool has_masks = false;      // AVX-512 predicates
   TileShape integer_tile{};    // q8, q4: i32 and f32 accumulators
   TileShape float_tile{};      // f32, bf16, f16
+  bool unpack_q4 = false;      // prefill unpacks 4-bit weights once per block of rows, instead of in every tile
   int gemv_panels = 1;         // panels side by side in decode with plain weights
   int accumulators = 2;        // 16-lane accumulators that attention may hold
 
