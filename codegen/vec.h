@@ -108,6 +108,7 @@ class Fn {
   Val join(Vals parts);
   Val dotSplit(llvm::Intrinsic::ID id, Val acc, Val a, Val x, int lanes);
   Val pairs(llvm::Intrinsic::ID id, Val a, Val x, int lanes);
+  Val inOrder(Val x);
   Val dotWords(Val acc, Val a, Val x);
   Val dotPlain(Val acc, Val a, Val x);
   Val fold(Val x, const std::function<Val(Val, Val)>& combine);
