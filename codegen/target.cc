@@ -43,7 +43,8 @@ Target describe(Isa isa) {
   if (avx2) {
     target.cpu = "x86-64-v3";
     target.dot = Dot::kMaddUbs;
-    target.integer_tile = target.float_tile = {6, 1};
+    target.integer_tile = {4, 1};
+    target.float_tile = {6, 1};
     target.gemv_panels = 2;
     target.accumulators = 4;
   }
