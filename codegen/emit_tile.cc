@@ -32,6 +32,13 @@ Vals high(const Vals& bytes) {
   return out;
 }
 
+/// q + 128 -> q
+Vals flipSigns(const Vals& bytes) {
+  Vals out;
+  for (const Val& value : bytes) out.push_back(value ^ static_cast<int32_t>(0x80808080));
+  return out;
+}
+
 /// One load of every panel's weights.
 Vals loadWeights(Fn& e, const Block& block, int step) {
   Vals w;
@@ -49,13 +56,14 @@ void multiply(Fn& e, const Block& block, const Vals& w, int64_t x_offset, Vals& 
 
 /// The block's products as integers, with what undoes the weights' offset.
 Vals blockSums(Fn& e, const Tile& tile, const Block& block) {
+  const bool without_offset = !isFourBit(tile) && e.target.dot == Dot::kSdot;
   Vals start, sums;
   for (const Val& compensation : block.offsets) {
-    Val offset = e.broadcast(e.i32, compensation);
+    Val offset = without_offset ? e.iv(0) : e.broadcast(e.i32, compensation);
     if (!isFourBit(tile)) offset = shiftLeft(offset, 4);  // -8·Σ -> -128·Σ
     start.insert(start.end(), block.weights.size(), offset);
   }
-  // All steps of one plane of the weights; `plane` makes of a load what dot4 multiplies.
+  // One plane of the weights: `addStep` multiplies what one load holds.
   auto sumPlane = [&](int steps, int factor, const auto& addStep) {
     sums.clear();
     for (const Val& value : start) sums.push_back(e.dotStart(value));
@@ -67,6 +75,8 @@ Vals blockSums(Fn& e, const Tile& tile, const Block& block) {
       multiply(e, block, low(w), 8 * step, sums);
       multiply(e, block, high(w), 8 * step + 4, sums);
     });
+  } else if (without_offset) {
+    sumPlane(8, 1, [&](int step, const Vals& w) { multiply(e, block, flipSigns(w), 4 * step, sums); });
   } else if (isFourBit(tile) || !e.target.dotNibbles()) {
     sumPlane(8, 1, [&](int step, const Vals& w) { multiply(e, block, w, 4 * step, sums); });
   } else {

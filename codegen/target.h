@@ -1,5 +1,6 @@
 // What the emitters know about the instruction set they emit for: features to hand to LLVM, which dot product to use, and
-// how many rows and panels a register tile may have. A 16-lane value is one zmm, two ymm or four xmm.
+// how many rows and panels a register tile may have. A 16-lane value is one zmm, two ymm, four xmm or
+// four q registers.
 #pragma once
 
 #include <string>
@@ -14,6 +15,8 @@ enum class Dot {
   kVnni512,  // vpdpbusd zmm
   kVnni256,  // vpdpbusd ymm
   kMaddUbs,  // pmaddubsw, summed in 16 bits over a block of 32: at most 8 * 2 * 15 * 127 = 30480, so for 4-bit values only
+  kUsdot,    // usdot (i8mm)
+  kSdot,     // sdot, for unsigned bytes below 128: 8-bit weights lose their offset first
   kMaddWd,   // pmaddwd on halves, SSE2
   kPlain,    // shifts and multiplications: any machine
 };
@@ -42,6 +45,8 @@ struct Target {
 
   /// Describes `isa` (kAuto: the best) on this host. Error kUnsupported if the host lacks it.
   static Result<Target> forHost(Isa isa);
+  /// Describes `isa`, whatever this machine is. Not kAuto.
+  static Target of(Isa isa);
 };
 
 }  // namespace exo::codegen

@@ -2,6 +2,7 @@
 #include "codegen/vec.h"
 
 #include <llvm/IR/InlineAsm.h>
+#include <llvm/IR/IntrinsicsAArch64.h>
 #include <llvm/IR/IntrinsicsX86.h>
 #include <llvm/IR/Verifier.h>
 #include <llvm/Support/raw_ostream.h>
@@ -192,6 +193,17 @@ Val Fn::dotSplit(llvm::Intrinsic::ID id, Val acc, Val a, Val x, int lanes) {
   return join(parts);
 }
 
+Val Fn::dotNeon(llvm::Intrinsic::ID id, Val acc, Val a, Val x) {
+  constexpr int kLanesOfQ = 4;
+  llvm::Type *words = vec(i32, kLanesOfQ), *bytes = vec(i8, 4 * kLanesOfQ);
+  Vals parts;
+  for (int from = 0; from < kLanes; from += kLanesOfQ) {
+    parts.push_back(wrap(b.CreateIntrinsic(id, {words, bytes}, {part(acc, from, kLanesOfQ).v, bits(part(a, from, kLanesOfQ), bytes).v,
+                                                                bits(part(x, from, kLanesOfQ), bytes).v})));
+  }
+  return join(parts);
+}
+
 /// An intrinsic that multiplies and adds neighbouring elements, over vectors of any length, `lanes` elements at a time.
 Val Fn::pairs(llvm::Intrinsic::ID id, Val a, Val x, int lanes) {
   const int all = static_cast<int>(llvm::cast<llvm::FixedVectorType>(a.type())->getNumElements());
@@ -240,6 +252,8 @@ Val Fn::dot4(Val running, Val a, Val x) {
       llvm::Type* bytes = vec(i8, 4 * kLanes);
       return inOrder(running + pairs(llvm::Intrinsic::x86_avx2_pmadd_ub_sw, bits(a, bytes), bits(x, bytes), 32));
     }
+    case Dot::kUsdot: return dotNeon(llvm::Intrinsic::aarch64_neon_usdot, running, a, x);
+    case Dot::kSdot: return dotNeon(llvm::Intrinsic::aarch64_neon_sdot, running, a, x);
     case Dot::kMaddWd: return dotWords(running, a, x);
     case Dot::kPlain: return dotPlain(running, a, x);
   }

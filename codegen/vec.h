@@ -107,6 +107,7 @@ class Fn {
   Val part(Val x, int from, int lanes);
   Val join(Vals parts);
   Val dotSplit(llvm::Intrinsic::ID id, Val acc, Val a, Val x, int lanes);
+  Val dotNeon(llvm::Intrinsic::ID id, Val acc, Val a, Val x);
   Val pairs(llvm::Intrinsic::ID id, Val a, Val x, int lanes);
   Val inOrder(Val x);
   Val dotWords(Val acc, Val a, Val x);
@@ -128,6 +129,7 @@ inline Val operator+(Val a, int64_t c) { return a + integer(a, c); }
 inline Val operator-(Val a, int64_t c) { return a - integer(a, c); }
 inline Val operator*(Val a, int64_t c) { return a * integer(a, c); }
 inline Val operator&(Val a, int64_t c) { return a & integer(a, c); }
+inline Val operator^(Val a, int64_t c) { return a.fn->wrap(a.fn->b.CreateXor(a.v, integer(a, c).v)); }
 inline Val operator<(Val a, Val c) { return a.fn->wrap(isFloat(a) ? a.fn->b.CreateFCmpOLT(a.v, c.v) : a.fn->b.CreateICmpSLT(a.v, c.v)); }
 inline Val operator<=(Val a, Val c) { return a.fn->wrap(isFloat(a) ? a.fn->b.CreateFCmpOLE(a.v, c.v) : a.fn->b.CreateICmpSLE(a.v, c.v)); }
 inline Val operator==(Val a, Val c) { return a.fn->wrap(isFloat(a) ? a.fn->b.CreateFCmpOEQ(a.v, c.v) : a.fn->b.CreateICmpEQ(a.v, c.v)); }

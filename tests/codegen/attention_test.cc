@@ -186,7 +186,7 @@ TEST_P(Attention, ChunkedPrefillIsTheSame) {
   EXPECT_EQ(got, expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Host, Attention, testing::Combine(testing::ValuesIn(hostIsas()), testing::Values(program::F32, program::F16)),
+INSTANTIATE_TEST_SUITE_P(Host, Attention, testing::Combine(testing::ValuesIn(testedIsas()), testing::Values(program::F32, program::F16)),
                          [](const auto& info) {
                            std::string text = std::string(name(std::get<0>(info.param))) + "_" + program::Encoding_Name(std::get<1>(info.param));
                            std::replace(text.begin(), text.end(), '-', '_');
