@@ -20,7 +20,7 @@
 
 DEFINE_string(cards, "llama-3.2-1b,qwen3-30b-a3b", "cards");
 DEFINE_string(quants, "q4,bf16", "quantisations");
-DEFINE_string(isa, "auto", "kernels for: auto, avx512-vnni, avx-vnni, avx2, generic");
+DEFINE_string(isa, "auto", "kernels for: auto, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
 DEFINE_int64(repeat, 5, "processes of which the median is taken");
 
 namespace exo::bench {

@@ -1,8 +1,7 @@
-// Kernel speeds beside their roofs, measured in the same run: decode (one row against > 1 GiB of weights) beside the read
-// bandwidth, prefill (512 rows) beside the int8 dot-product peak or the f32 FMA peak. Prints min/median/max of repeats.
+// Kernel speeds beside their roofs, measured in the same run: decode (1 to 16 rows against > 1 GiB of weights) beside the read
+// bandwidth, prefill (512 rows) beside the int8 dot-product peak of the instruction set or the f32 FMA peak. Prints
+// min/median/max of repeats.
 // Usage: bench_kernels [threads] [isa]
-#include <immintrin.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -16,6 +15,7 @@
 #include "bench/team.h"
 #include "codegen/kernel.h"
 #include "codegen/layout.h"
+#include "executor/cluster/measure_kernels.h"
 
 namespace exo::codegen {
 namespace {
@@ -47,86 +47,42 @@ Rate measure(double amount, const std::function<void()>& work) {
 
 // ---- roofs
 
-__attribute__((target("avx512f"))) uint64_t read512(const unsigned char* from, int64_t bytes) {
-  const int64_t quarter = bytes / 4 / 256 * 256;
-  __m512i a[4] = {};
-  for (int64_t at = 0; at < quarter; at += 64) {
-#pragma GCC unroll 4
-    for (int s = 0; s < 4; ++s) {
-      _mm_prefetch(reinterpret_cast<const char*>(from + s * quarter + at + 2048), _MM_HINT_T0);
-      a[s] = _mm512_xor_si512(a[s], _mm512_load_si512(from + s * quarter + at));
-    }
-  }
-  // Stored and summed by hand: GCC 12 warns inside its own reduce intrinsics.
-  alignas(64) uint64_t words[8];
-  _mm512_store_si512(words, _mm512_or_si512(_mm512_or_si512(a[0], a[1]), _mm512_or_si512(a[2], a[3])));
-  return words[0] ^ words[7];
-}
-
-uint64_t readPlain(const unsigned char* from, int64_t bytes) {
-  uint64_t sum[8] = {};
-  for (int64_t at = 0; at + 64 <= bytes; at += 64) {
-    for (int w = 0; w < 8; ++w) {
-      uint64_t word;
-      std::memcpy(&word, from + at + 8 * w, 8);
-      sum[w] ^= word;
-    }
-  }
-  return sum[0] | sum[1] | sum[2] | sum[3] | sum[4] | sum[5] | sum[6] | sum[7];
-}
-
-constexpr int64_t kPeakRounds = 4'000'000;
-
-__attribute__((target("avx512f,avx512vnni"))) int dotPeak() {
-  __m512i a[16], x = _mm512_set1_epi32(0x01020304);
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) a[i] = _mm512_set1_epi32(i);
-  for (int64_t round = 0; round < kPeakRounds; ++round) {
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) a[i] = _mm512_dpbusd_epi32(a[i], x, x);
-    __asm__ volatile("" : "+v"(x));
-  }
-#pragma GCC unroll 16
-  for (int i = 1; i < 16; ++i) a[0] = _mm512_add_epi32(a[0], a[i]);
-  alignas(64) int words[16];
-  _mm512_store_si512(words, a[0]);
-  return words[0];
-}
-
-__attribute__((target("avx512f"))) float fmaPeak() {
-  __m512 a[16], x = _mm512_set1_ps(0.5f);
-#pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) a[i] = _mm512_set1_ps(static_cast<float>(i));
-  for (int64_t round = 0; round < kPeakRounds; ++round) {
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) a[i] = _mm512_fmadd_ps(a[i], x, x);
-    __asm__ volatile("" : "+v"(x));
-  }
-#pragma GCC unroll 16
-  for (int i = 1; i < 16; ++i) a[0] = _mm512_add_ps(a[0], a[i]);
-  alignas(64) float words[16];
-  _mm512_store_ps(words, a[0]);
-  return words[0];
-}
-
+constexpr int64_t kReadPiece = 1 << 20;  // a multiple of what readOnce wants
 std::atomic<uint64_t> sink;
 
 double readRoof(Team& team, Region& region) {
-  const int64_t share = kStreamBytes / team.size() / 4096 * 4096;
-  const bool wide = __builtin_cpu_supports("avx512f");
+  const int64_t share = kStreamBytes / team.size() / kReadPiece * kReadPiece;
   const Rate rate = measure(static_cast<double>(share) * team.size() / 1e9, [&] {
-    team.run([&](int t) { sink += wide ? read512(region.data() + t * share, share) : readPlain(region.data() + t * share, share); });
+    team.run([&](int t) {
+      const auto* from = reinterpret_cast<const std::byte*>(region.data() + t * share);
+      for (int64_t at = 0; at < share; at += kReadPiece) sink += cluster::readOnce(from + at, kReadPiece);
+    });
   });
-  std::printf("read roof        %6.1f %6.1f %6.1f GB/s\n", rate.low, rate.median, rate.high);
+  std::printf("read roof            %6.1f %6.1f %6.1f GB/s\n", rate.low, rate.median, rate.high);
   return rate.median;
 }
 
-double computeRoof(Team& team, const char* what, double operations, const std::function<double()>& work) {
-  const Rate rate = measure(operations * kPeakRounds * 16 * team.size() / 1e9, [&] {
-    team.run([&](int) { sink += static_cast<uint64_t>(work()); });
+double computeRoof(Team& team, const char* what, const cluster::ArithmeticLoop& loop) {
+  constexpr int64_t kIterations = 4'000'000;
+  const Rate rate = measure(loop.operations_per_iteration * kIterations * team.size() / 1e9, [&] {
+    team.run([&](int) {
+      alignas(64) unsigned char result[64];
+      loop.run(kIterations, result);
+      sink += result[0];
+    });
   });
-  std::printf("%s roof %6.0f %6.0f %6.0f GOP/s\n", what, rate.low, rate.median, rate.high);
+  std::printf("%s roof, %-10s %6.0f %6.0f %6.0f GOP/s\n", what, loop.method, rate.low, rate.median, rate.high);
   return rate.median;
+}
+
+/// The quickest sums of products of bytes that `isa` has.
+cluster::ArithmeticLoop int8LoopOf(Isa isa) {
+  switch (isa) {
+    case Isa::kAvxVnni: return cluster::int8Loop("avxvnni");
+    case Isa::kAvx2: return cluster::int8Loop("avx2");
+    case Isa::kGeneric: return cluster::int8Loop("plain");
+    default: return cluster::int8Loop();
+  }
 }
 
 // ---- kernels
@@ -195,20 +151,24 @@ void runShared(const Bench& bench, const CompiledKernel& compiled, const KernelA
 
 const char* shortName(const Kernel& kernel) { return program::Encoding_Name(kernel.weight()).c_str(); }
 
-void decode(const Bench& bench, const Kernel& kernel) {
+/// Seconds per call; `rows` sequences at once read the weights once.
+double decode(const Bench& bench, const Kernel& kernel, int64_t rows, double one_row) {
   const int64_t bytes = fillWeights(bench.region, kernel), copies = kStreamBytes / bytes;
-  const auto x = activations(bench, kernel, 1);
-  std::vector<float> y(kernel.n());
+  const auto x = activations(bench, kernel, rows);
+  std::vector<float> y(rows * kernel.n());
   const CompiledKernel compiled = compile(bench.jit, kernel);
   std::vector<std::vector<unsigned char>> scratch(bench.team.size(), std::vector<unsigned char>(compiled.scratch_bytes + 64));
   const Rate rate = measure(static_cast<double>(bytes * copies) / 1e9, [&] {
     for (int64_t copy = 0; copy < copies; ++copy) {
-      KernelArgs args{.rows = 1, .in = {x.data(), bench.region.data() + copy * bytes}, .out = {y.data()}};
-      runShared(bench, compiled, args, workUnits(kernel, 1), scratch);
+      KernelArgs args{.rows = rows, .in = {x.data(), bench.region.data() + copy * bytes}, .out = {y.data()}};
+      runShared(bench, compiled, args, workUnits(kernel, rows), scratch);
     }
   });
-  std::printf("decode  %-4s N %5ld K %5ld   %6.1f %6.1f %6.1f GB/s   %3.0f %% of read\n", shortName(kernel), static_cast<long>(kernel.n()),
-              static_cast<long>(kernel.k()), rate.low, rate.median, rate.high, 100 * rate.median / bench.read_roof);
+  const double seconds = static_cast<double>(bytes) / 1e9 / rate.median;
+  std::printf("M %4ld  %-4s N %5ld K %5ld   %6.1f %6.1f %6.1f GB/s   %3.0f %% of read, %.2f times the time of one row\n",
+              static_cast<long>(rows), shortName(kernel), static_cast<long>(kernel.n()), static_cast<long>(kernel.k()), rate.low,
+              rate.median, rate.high, 100 * rate.median / bench.read_roof, one_row > 0 ? seconds / one_row : 1.0);
+  return seconds;
 }
 
 void prefill(const Bench& bench, const Kernel& kernel, int64_t rows) {
@@ -235,13 +195,13 @@ int run(int threads, Isa isa) {
   Region region(kStreamBytes + (64 << 20));
   std::memset(region.data(), 1, kStreamBytes);
   std::printf("%s, %d threads; min / median / max of %d\n", name((*jit)->isa()), threads, kRepeats);
-  Bench bench{team, **jit, region, readRoof(team, region), NAN, NAN};
-  if (__builtin_cpu_supports("avx512vnni")) bench.dot_roof = computeRoof(team, "int8 dot", 128, dotPeak);
-  if (__builtin_cpu_supports("avx512f")) bench.fma_roof = computeRoof(team, "f32 fma ", 32, fmaPeak);
-  for (Encoding encoding : {program::Q4, program::Q8, program::F32}) {
+  const Bench bench{team, **jit, region, readRoof(team, region), computeRoof(team, "int8", int8LoopOf((*jit)->isa())),
+                    computeRoof(team, "f32 ", cluster::f32Loop())};
+  for (Encoding encoding : {program::Q4, program::Q8, program::F32, program::BF16}) {
     for (auto [n, k] : {std::pair{8192, 2048}, {2048, 8192}}) {
-      decode(bench, matmul(encoding, n, k));
-      for (int64_t rows : {2, 8, 64, 512}) prefill(bench, matmul(encoding, n, k), rows);
+      const double one_row = decode(bench, matmul(encoding, n, k), 1, 0);
+      for (int64_t rows : {2, 4, 8, 16}) decode(bench, matmul(encoding, n, k), rows, one_row);
+      for (int64_t rows : {64, 512}) prefill(bench, matmul(encoding, n, k), rows);
     }
   }
   return 0;

@@ -17,46 +17,78 @@ struct Block {
 };
 
 bool isFourBit(const Tile& tile) { return tile.weight == program::Q4; }
-bool nibbles(const Tile& tile) { return isFourBit(tile) && tile.source == WeightSource::kPacked; }
 
-/// Adds one load of weights, `x_offset` bytes into the block's values, to every sum.
-void multiply(Fn& e, const Tile& tile, const Block& block, const Vals& w, int64_t x_offset, Vals& sums) {
+constexpr int64_t kNibbles = 0x0f0f0f0f;
+
+Vals low(const Vals& bytes) {
+  Vals out;
+  for (const Val& value : bytes) out.push_back(value & kNibbles);
+  return out;
+}
+
+Vals high(const Vals& bytes) {
+  Vals out;
+  for (const Val& value : bytes) out.push_back(shiftRight(value, 4) & kNibbles);
+  return out;
+}
+
+/// q + 128 -> q
+Vals flipSigns(const Vals& bytes) {
+  Vals out;
+  for (const Val& value : bytes) out.push_back(value ^ static_cast<int32_t>(0x80808080));
+  return out;
+}
+
+/// One load of every panel's weights.
+Vals loadWeights(Fn& e, const Block& block, int step) {
+  Vals w;
+  for (const Val& weights : block.weights) w.push_back(e.load(e.i32v, e.at(weights, step * block.stride), 64));
+  return w;
+}
+
+/// Adds products with four columns, `x_offset` bytes into the block's values, to every sum.
+void multiply(Fn& e, const Block& block, const Vals& w, int64_t x_offset, Vals& sums) {
   for (size_t row = 0; row < block.x.size(); ++row) {
     Val x = e.broadcast(e.i32, e.at(block.x[row], x_offset));
-    for (size_t p = 0; p < w.size(); ++p) sums[row * w.size() + p] = e.dot4(sums[row * w.size() + p], w[p], x, isFourBit(tile));
+    for (size_t p = 0; p < w.size(); ++p) sums[row * w.size() + p] = e.dot4(sums[row * w.size() + p], w[p], x);
   }
 }
 
-void multiplyNibbles(Fn& e, const Tile& tile, const Block& block, const Vals& w, int64_t x_offset, Vals& sums) {
-  Vals low, high;
-  for (const Val& packed : w) {
-    low.push_back(packed & 0x0f0f0f0f);
-    high.push_back(shiftRight(packed, 4) & 0x0f0f0f0f);
+/// The block's products as integers, with what undoes the weights' offset.
+Vals blockSums(Fn& e, const Tile& tile, const Block& block) {
+  const bool without_offset = !isFourBit(tile) && e.target.dot == Dot::kSdot;
+  Vals start, sums;
+  for (const Val& compensation : block.offsets) {
+    Val offset = without_offset ? e.iv(0) : e.broadcast(e.i32, compensation);
+    if (!isFourBit(tile)) offset = shiftLeft(offset, 4);  // -8·Σ -> -128·Σ
+    start.insert(start.end(), block.weights.size(), offset);
   }
-  multiply(e, tile, block, low, x_offset, sums);
-  multiply(e, tile, block, high, x_offset + 4, sums);
-}
-
-Vals startSums(Fn& e, const Tile& tile, const Block& block) {
-  Vals sums;
-  for (const Val& offset : block.offsets) {
-    Val start = e.broadcast(e.i32, offset);
-    if (!isFourBit(tile)) start = shiftLeft(start, 4);  // -8·Σ -> -128·Σ
-    for (size_t p = 0; p < block.weights.size(); ++p) sums.push_back(start);
+  // One plane of the weights: `addStep` multiplies what one load holds.
+  auto sumPlane = [&](int steps, int factor, const auto& addStep) {
+    sums.clear();
+    for (const Val& value : start) sums.push_back(e.dotStart(value));
+    for (int step = 0; step < steps; ++step) addStep(step, loadWeights(e, block, step));
+    for (size_t s = 0; s < sums.size(); ++s) start[s] = e.dotSum(sums[s], start[s], factor);
+  };
+  if (isFourBit(tile) && tile.source == WeightSource::kPacked) {
+    sumPlane(4, 1, [&](int step, const Vals& w) {
+      multiply(e, block, low(w), 8 * step, sums);
+      multiply(e, block, high(w), 8 * step + 4, sums);
+    });
+  } else if (without_offset) {
+    sumPlane(8, 1, [&](int step, const Vals& w) { multiply(e, block, flipSigns(w), 4 * step, sums); });
+  } else if (isFourBit(tile) || !e.target.dotNibbles()) {
+    sumPlane(8, 1, [&](int step, const Vals& w) { multiply(e, block, w, 4 * step, sums); });
+  } else {
+    sumPlane(8, 16, [&](int step, const Vals& w) { multiply(e, block, high(w), 4 * step, sums); });
+    sumPlane(8, 1, [&](int step, const Vals& w) { multiply(e, block, low(w), 4 * step, sums); });
   }
-  return sums;
+  return start;
 }
 
 void accumulateBlock(Fn& e, const Tile& tile, const Block& block, Vals& acc) {
   const size_t panels = block.weights.size();
-  Vals sums = startSums(e, tile, block);
-  const int loads = nibbles(tile) ? 4 : 8;
-  for (int step = 0; step < loads; ++step) {
-    Vals w;
-    for (const Val& weights : block.weights) w.push_back(e.load(e.i32v, e.at(weights, step * block.stride), 64));
-    if (nibbles(tile)) multiplyNibbles(e, tile, block, w, 8 * step, sums);
-    if (!nibbles(tile)) multiply(e, tile, block, w, 4 * step, sums);
-  }
+  const Vals sums = blockSums(e, tile, block);
   for (size_t row = 0; row < block.x.size(); ++row) {
     Val scale = e.broadcast(e.f32, block.scales[row]);
     for (size_t p = 0; p < panels; ++p) {
@@ -105,9 +137,9 @@ void prefetchPanels(Fn& e, const Tile& tile, const Vals& panels, Val offset, int
   }
 }
 
-Vals quantisedTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int num_panels, Val k) {
+Vals quantisedTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int num_panels, Val k, const Vals& initial) {
   Val superblocks = (k + (kSuperblock - 1)) / e.i(kSuperblock);
-  return e.loop(e.i(0), superblocks, 1, Vals(x.size() * num_panels, e.fv(0)), [&](Val superblock, Vals acc) {
+  return e.loop(e.i(0), superblocks, 1, initial, [&](Val superblock, Vals acc) {
     prefetchPanels(e, tile, panels, superblock * superblockBytes(tile), superblockBytes(tile));
     for (int half = 0; half < 2; ++half) {
       Block block = tile.source == WeightSource::kScratch ? scratchBlock(e, panels[0], num_panels, superblock, half)
@@ -138,11 +170,11 @@ void accumulatePlain(Fn& e, const Tile& tile, const Vals& x, const Vals& panels,
   }
 }
 
-Vals plainTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, Val k) {
+Vals plainTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, Val k, const Vals& initial) {
   constexpr int kUnroll = 4;
   const int64_t bytes = tile.weight == program::F32 ? 64 : 32;
   Val full = k & -kUnroll;
-  Vals acc = e.loop(e.i(0), full, kUnroll, Vals(x.size() * panels.size(), e.fv(0)), [&](Val at, Vals sums) {
+  Vals acc = e.loop(e.i(0), full, kUnroll, initial, [&](Val at, Vals sums) {
     prefetchPanels(e, tile, panels, at * bytes, bytes * kUnroll);
     accumulatePlain(e, tile, x, panels, at, kUnroll, sums);
     return sums;
@@ -155,9 +187,9 @@ Vals plainTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, Val k
 
 }  // namespace
 
-Vals emitTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int num_panels, Val k) {
+Vals emitTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int num_panels, Val k, const Vals& sums) {
   const bool quantised = tile.weight == program::Q4 || tile.weight == program::Q8;
-  return quantised ? quantisedTile(e, tile, x, panels, num_panels, k) : plainTile(e, tile, x, panels, k);
+  return quantised ? quantisedTile(e, tile, x, panels, num_panels, k, sums) : plainTile(e, tile, x, panels, k, sums);
 }
 
 void emitUnpack(Fn& e, const Vals& panels, Val scratch, Val k) {

@@ -19,9 +19,10 @@ struct Tile {
   int prefetch_bytes;  // ahead in each panel; 0: none
 };
 
-/// Sums over K. x: pointer to each row; panels: pointer to each panel (kScratch: panels[0] is the scratch, the others unused).
-/// num_panels is the tile's width. k: columns (i64). Returns rows x panels accumulators, row major.
-Vals emitTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int num_panels, Val k);
+/// Adds the products over k columns to `sums` (rows x panels 16-lane values, row major) and returns them. x: pointer to each row;
+/// panels: pointer to each panel (kScratch: panels[0] is the scratch, the others unused); both at the first of the k columns.
+/// num_panels is the tile's width. k: i64; of quantised weights a multiple of 64, or what is left of the row.
+Vals emitTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int num_panels, Val k, const Vals& sums);
 
 /// Unpacks q4 panels into scratch: per block of 32 [8 steps of 4 k][panel][64 bytes], then [panel][16 f32 scales].
 void emitUnpack(Fn& e, const Vals& panels, Val scratch, Val k);

@@ -1,13 +1,9 @@
-// The JIT: units of code (a kernel, or loops that several kernels share) are emitted, compiled to objects on a few threads or
-// taken from the object cache, and linked by ORC's JITLink layer. The only file that sees ORC. Thread-safe: compile() is
-// serialised by a mutex, and functions stay valid until the Jit is destroyed.
-#include <llvm/Config/llvm-config.h>
+// The JIT: units of code are compiled to objects on a few threads or taken from the object cache, and linked by ORC's JITLink
+// layer. The only file that sees ORC. Thread-safe: compile() is serialised by a mutex, and functions stay valid until the Jit is
+// destroyed.
 #include <llvm/ExecutionEngine/JITLink/JITLinkMemoryManager.h>
 #include <llvm/ExecutionEngine/Orc/LLJIT.h>
 #include <llvm/ExecutionEngine/Orc/ObjectLinkingLayer.h>
-#include <llvm/IR/LegacyPassManager.h>
-#include <llvm/MC/MCContext.h>
-#include <llvm/MC/TargetRegistry.h>
 #include <llvm/Support/SmallVectorMemoryBuffer.h>
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Target/TargetMachine.h>
@@ -18,7 +14,7 @@
 #include <set>
 #include <thread>
 
-#include "codegen/emit.h"
+#include "codegen/compile.h"
 #include "codegen/host_kernels.h"
 #include "codegen/object_cache.h"
 #include "codegen/spec.h"
@@ -28,19 +24,7 @@ namespace {
 
 using program::Kernel;
 
-// Part of every object's key: raise it whenever emitted code changes for an unchanged spec.
-constexpr int kEmitterVersion = 5;
 constexpr unsigned kMaxCompileThreads = 4;
-
-using Emitter = void (*)(llvm::Module&, const std::string& symbol, const Kernel&, const Target&);
-
-/// One object: what it is called, what tells it from all others, and how to write it.
-struct Unit {
-  std::string symbol;
-  std::string spec;
-  Kernel kernel;
-  std::function<void(llvm::Module&, const Unit&, const Target&)> emit;
-};
 
 // ---- LLVM's errors become ours here, and only here
 
@@ -52,95 +36,6 @@ template <class T>
 Result<T> adapt(llvm::Expected<T> value, const std::string& doing) {
   if (!value) return adapt(value.takeError(), doing);
   return std::move(*value);
-}
-
-// ---- units
-
-Emitter emitterOf(Kernel::Op op) {
-  switch (op) {
-    case Kernel::RMS_NORM: return emitRmsNorm;
-    case Kernel::HEAD_NORM: return emitHeadNorm;
-    case Kernel::QUANTIZE: return emitQuantize;
-    case Kernel::MATMUL: return emitMatMul;
-    case Kernel::EXPERT_MATMUL: return emitExpertMatMul;
-    case Kernel::ADD: return emitAdd;
-    case Kernel::BIAS_ADD: return emitBiasAdd;
-    case Kernel::SILU_MUL: return emitSiluMul;
-    case Kernel::ROPE: return emitRope;
-    case Kernel::KV_APPEND: return emitKvAppend;
-    case Kernel::ATTENTION: return emitAttention;
-    case Kernel::TAKE_ROWS: return emitTakeRows;
-    case Kernel::EXPERT_GATHER: return emitExpertGather;
-    case Kernel::WEIGHTED_SUM: return emitWeightedSum;
-    default: return nullptr;
-  }
-}
-
-const HostKernel* hostKernelOf(Kernel::Op op) {
-  for (const HostKernel& host : hostKernels()) {
-    if (host.op == op) return &host;
-  }
-  return nullptr;
-}
-
-Unit kernelUnit(const Kernel& kernel) {
-  Unit unit{.spec = kernel.SerializeAsString(), .kernel = kernel};
-  std::string hex;
-  for (unsigned char byte : unit.spec) {
-    hex += "0123456789abcdef"[byte >> 4];
-    hex += "0123456789abcdef"[byte & 15];
-  }
-  unit.symbol = "exo_kernel_" + hex;
-  if (const HostKernel* host = hostKernelOf(kernel.op())) {
-    unit.emit = [host](llvm::Module& module, const Unit& u, const Target& target) {
-      emitHostCall(module, u.symbol, host->symbol, u.kernel, target);
-    };
-  } else {
-    unit.emit = [](llvm::Module& module, const Unit& u, const Target& target) {
-      emitterOf(u.kernel.op())(module, u.symbol, u.kernel, target);
-    };
-  }
-  return unit;
-}
-
-bool usesPanels(const Kernel& kernel) { return kernel.op() == Kernel::MATMUL || kernel.op() == Kernel::EXPERT_MATMUL; }
-
-Unit panelsUnit(const Kernel& kernel) {
-  Kernel shapeless;
-  shapeless.set_op(kernel.op());
-  shapeless.set_weight(kernel.weight());
-  return {panelsSymbol(kernel), "panels " + shapeless.SerializeAsString(), shapeless,
-          [](llvm::Module& module, const Unit& u, const Target& target) { emitPanels(module, u.symbol, u.kernel, target); }};
-}
-
-// ---- compiling one unit
-
-Result<std::unique_ptr<llvm::TargetMachine>> targetMachine(const Target& target) {
-  std::string problem;
-  const llvm::Target* backend = llvm::TargetRegistry::lookupTarget(target.triple, problem);
-  if (!backend) return makeError(ErrorCode::kUnsupported, ErrorScope::kRank, "JIT: ", problem);
-  std::unique_ptr<llvm::TargetMachine> machine(
-      backend->createTargetMachine(target.triple, target.cpu, target.features, llvm::TargetOptions(), llvm::Reloc::PIC_,
-                                   llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default, /*JIT=*/true));
-  if (!machine) return makeError(ErrorCode::kUnsupported, ErrorScope::kRank, "JIT: no code generator for ", target.triple);
-  return machine;
-}
-
-Result<std::string> compileUnit(const Unit& unit, const Target& target, llvm::TargetMachine& machine) {
-  llvm::LLVMContext context;
-  llvm::Module module(unit.symbol, context);
-  module.setTargetTriple(target.triple);
-  module.setDataLayout(machine.createDataLayout());
-  unit.emit(module, unit, target);
-  llvm::SmallVector<char, 0> object;
-  llvm::raw_svector_ostream out(object);
-  llvm::legacy::PassManager passes;
-  llvm::MCContext* mc = nullptr;
-  if (machine.addPassesToEmitMC(passes, mc, out)) {
-    return makeError(ErrorCode::kUnsupported, ErrorScope::kRank, "JIT: ", target.triple, " cannot emit objects");
-  }
-  passes.run(module);
-  return std::string(object.begin(), object.end());
 }
 
 // ---- the JIT
@@ -160,7 +55,6 @@ class OrcJit final : public Jit {
     std::string object;
   };
   void request(Unit unit, std::vector<Pending>& pending) const;
-  std::string keyOf(const Unit& unit) const;
   Status build(std::vector<Pending>& pending) const;
   Status compileAll(const std::vector<Pending*>& missing) const;
   Status link(std::vector<Pending>& pending);
@@ -172,13 +66,6 @@ class OrcJit final : public Jit {
   std::set<std::string> linked_;
   std::unique_ptr<llvm::orc::LLJIT> lljit_;
 };
-
-std::string OrcJit::keyOf(const Unit& unit) const {
-  std::ostringstream key;
-  key << "emitter " << kEmitterVersion << " llvm " << LLVM_VERSION_STRING << " " << target_.triple << " " << target_.cpu << " "
-      << target_.features << " tune " << target_.tune << " isa " << name(target_.isa) << " " << unit.symbol << "\n" << unit.spec;
-  return key.str();
-}
 
 void OrcJit::request(Unit unit, std::vector<Pending>& pending) const {
   if (linked_.count(unit.symbol)) return;
@@ -197,7 +84,7 @@ Status OrcJit::compileAll(const std::vector<Pending*>& missing) const {
     for (size_t i = next++; i < missing.size(); i = next++) {
       Result<std::string> object = machine.ok() ? compileUnit(missing[i]->unit, target_, **machine) : Result<std::string>(machine.error());
       if (object.ok()) {
-        cache_.store(keyOf(missing[i]->unit), *object);
+        cache_.store(cacheKey(missing[i]->unit, target_), *object);
         missing[i]->object = std::move(*object);
       } else {
         std::lock_guard lock(failure_mutex);
@@ -216,7 +103,7 @@ Status OrcJit::compileAll(const std::vector<Pending*>& missing) const {
 Status OrcJit::build(std::vector<Pending>& pending) const {
   std::vector<Pending*> missing;
   for (Pending& one : pending) {
-    if (auto object = cache_.load(keyOf(one.unit))) {
+    if (auto object = cache_.load(cacheKey(one.unit, target_))) {
       one.object = std::move(*object);
     } else {
       missing.push_back(&one);
@@ -235,7 +122,7 @@ Status OrcJit::link(std::vector<Pending>& pending) {
 }
 
 Result<CompiledKernel> OrcJit::find(const Kernel& kernel) {
-  EXO_ASSIGN(llvm::orc::ExecutorAddr address, adapt(lljit_->lookup(kernelUnit(kernel).symbol), "linking " + Kernel::Op_Name(kernel.op())));
+  EXO_ASSIGN(llvm::orc::ExecutorAddr address, adapt(lljit_->lookup(kernelSymbol(kernel)), "linking " + Kernel::Op_Name(kernel.op())));
   return CompiledKernel{address.toPtr<KernelFn>(), static_cast<size_t>(scratchBytes(kernel))};
 }
 
@@ -244,8 +131,7 @@ Result<std::vector<CompiledKernel>> OrcJit::compile(std::span<const Kernel* cons
   std::vector<Pending> pending;
   for (const Kernel* kernel : kernels) {
     EXO_TRY(checkKernel(*kernel));
-    if (usesPanels(*kernel)) request(panelsUnit(*kernel), pending);
-    request(kernelUnit(*kernel), pending);
+    for (Unit& unit : unitsOf(*kernel)) request(std::move(unit), pending);
   }
   EXO_TRY(build(pending));
   EXO_TRY(link(pending));

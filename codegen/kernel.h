@@ -69,11 +69,22 @@ int64_t dividedColumns(const program::Kernel& kernel);
 int64_t rowWork(const program::Kernel& kernel);
 
 /// Instruction sets from best to plainest. kAuto takes the best the host has.
-enum class Isa { kAuto, kAvx512Vnni, kAvxVnni, kAvx2, kGeneric };
+enum class Isa { kAuto, kAvx512Vnni, kAvxVnni, kAvx2, kNeonI8mm, kNeonDotprod, kGeneric };
+/// All but kAuto, best first.
+std::span<const Isa> allIsas();
 const char* name(Isa isa);
 Result<Isa> parseIsa(const std::string& text);
 /// The best the host has; never kAuto.
 Isa hostIsa();
+
+/// A compiled unit: ELF that defines the function `symbol`.
+struct Object {
+  std::string symbol;
+  std::string bytes;
+};
+/// The kernel's object, then those of what it calls (host kernels excepted), for `isa`, which this machine need not have: AArch64
+/// on x86 and the reverse. kGeneric is this machine's architecture. cache_dir as in JitOptions.
+Result<std::vector<Object>> emitObjects(const program::Kernel& kernel, Isa isa, const std::string& cache_dir = {});
 
 struct JitOptions {
   Isa isa = Isa::kAuto;

@@ -7,6 +7,10 @@
 
 #include <initializer_list>
 
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
 namespace exo::codegen {
 namespace {
 
@@ -18,37 +22,74 @@ bool hostHas(std::initializer_list<const char*> features) {
   return true;
 }
 
-bool isX86() { return llvm::Triple(llvm::sys::getProcessTriple()).getArch() == llvm::Triple::x86_64; }
+bool hostIs(llvm::Triple::ArchType arch) { return llvm::Triple(llvm::sys::getProcessTriple()).getArch() == arch; }
+
+/// LLVM reads AArch64's features from the list in /proc/cpuinfo, and of it not the dot products; the kernel tells them here.
+bool hostHasArm([[maybe_unused]] bool i8mm) {
+#if defined(__aarch64__) && defined(__linux__)
+  constexpr unsigned long kDotProducts = 1ul << 20, kInt8Matrices = 1ul << 13;  // HWCAP_ASIMDDP, HWCAP2_I8MM
+  return (getauxval(AT_HWCAP) & kDotProducts) && (!i8mm || (getauxval(AT_HWCAP2) & kInt8Matrices));
+#else
+  return false;
+#endif
+}
 
 bool hostSupports(Isa isa) {
-  const bool avx2 = isX86() && hostHas({"avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe"});
+  const bool avx2 = hostIs(llvm::Triple::x86_64) && hostHas({"avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe"});
   switch (isa) {
     case Isa::kAvx512Vnni: return avx2 && hostHas({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni"});
     case Isa::kAvxVnni: return avx2 && hostHas({"avxvnni"});
     case Isa::kAvx2: return avx2;
+    case Isa::kNeonI8mm: return hostHasArm(true);
+    case Isa::kNeonDotprod: return hostHasArm(false);
     case Isa::kGeneric:
     case Isa::kAuto: return true;
   }
   return false;
 }
 
-Target describe(Isa isa) {
-  Target target{.isa = isa, .triple = llvm::sys::getProcessTriple(), .tune = llvm::sys::getHostCPUName().str()};
-  const bool avx2 = isa != Isa::kGeneric;
-  target.has_fma = target.has_f16c = avx2;
+/// The parts of a description that name a machine: the host's where it is of that architecture.
+Target machineOf(Isa isa, llvm::Triple::ArchType arch, const char* triple, const char* cpu) {
+  Target target{.isa = isa, .triple = triple, .cpu = cpu, .tune = "generic"};
+  if (hostIs(arch)) {
+    target.triple = llvm::sys::getProcessTriple();
+    target.tune = llvm::sys::getHostCPUName().str();
+  }
+  return target;
+}
+
+Target describeGeneric() {
+  const bool x86 = hostIs(llvm::Triple::x86_64);
+  Target target{.isa = Isa::kGeneric, .triple = llvm::sys::getProcessTriple(), .tune = llvm::sys::getHostCPUName().str()};
+  target.cpu = x86 ? "x86-64" : "generic";
+  target.dot = x86 ? Dot::kMaddWd : Dot::kPlain;
   target.integer_tile = {2, 1};
   target.float_tile = {3, 1};
-  target.cpu = isX86() ? "x86-64" : "generic";
-  target.dot = isX86() ? Dot::kMaddWd : Dot::kPlain;
-  if (avx2) {
-    target.cpu = "x86-64-v3";
-    target.dot = Dot::kMaddUbs;
-    target.integer_tile = {3, 1};
-    target.float_tile = {6, 1};
-    target.gemv_panels = 2;
-    target.accumulators = 4;
-    target.attention_queries = 6;
-  }
+  return target;
+}
+
+Target describeNeon(Isa isa) {
+  Target target = machineOf(isa, llvm::Triple::aarch64, "aarch64-unknown-linux-gnu", "generic");
+  const bool i8mm = isa == Isa::kNeonI8mm;
+  target.features = i8mm ? "+dotprod,+i8mm" : "+dotprod";
+  target.dot = i8mm ? Dot::kUsdot : Dot::kSdot;
+  target.has_fma = target.has_f16c = true;
+  target.integer_tile = {4, 1};
+  target.float_tile = {6, 1};
+  target.gemv_panels = 2;
+  target.accumulators = 4;
+  return target;
+}
+
+Target describeAvx(Isa isa) {
+  Target target = machineOf(isa, llvm::Triple::x86_64, "x86_64-unknown-linux-gnu", "x86-64-v3");
+  target.has_fma = target.has_f16c = true;
+  target.dot = Dot::kMaddUbs;
+  target.integer_tile = {4, 1};
+  target.float_tile = {6, 1};
+  target.gemv_panels = 2;
+  target.accumulators = 4;
+  target.attention_queries = 6;
   if (isa == Isa::kAvxVnni) {
     target.features = "+avxvnni";
     target.dot = Dot::kVnni256;
@@ -57,7 +98,7 @@ Target describe(Isa isa) {
     target.cpu = "x86-64-v4";
     target.features = "+avx512vnni";
     target.dot = Dot::kVnni512;
-    target.has_masks = true;
+    target.has_masks = target.unpack_q4 = true;
     target.integer_tile = target.float_tile = {6, 2};
     target.gemv_panels = 4;
     target.accumulators = 16;
@@ -66,26 +107,37 @@ Target describe(Isa isa) {
   return target;
 }
 
-constexpr Isa kBestFirst[] = {Isa::kAvx512Vnni, Isa::kAvxVnni, Isa::kAvx2, Isa::kGeneric};
+struct NamedIsa {
+  Isa isa;
+  const char* name;
+};
+constexpr NamedIsa kNames[] = {{Isa::kAuto, "auto"},
+                               {Isa::kAvx512Vnni, "avx512-vnni"},
+                               {Isa::kAvxVnni, "avx-vnni"},
+                               {Isa::kAvx2, "avx2"},
+                               {Isa::kNeonI8mm, "neon-i8mm"},
+                               {Isa::kNeonDotprod, "neon-dotprod"},
+                               {Isa::kGeneric, "generic"}};
+constexpr Isa kBestFirst[] = {Isa::kAvx512Vnni, Isa::kAvxVnni, Isa::kAvx2, Isa::kNeonI8mm, Isa::kNeonDotprod, Isa::kGeneric};
 
 }  // namespace
 
+std::span<const Isa> allIsas() { return kBestFirst; }
+
 const char* name(Isa isa) {
-  switch (isa) {
-    case Isa::kAuto: return "auto";
-    case Isa::kAvx512Vnni: return "avx512-vnni";
-    case Isa::kAvxVnni: return "avx-vnni";
-    case Isa::kAvx2: return "avx2";
-    case Isa::kGeneric: return "generic";
+  for (const NamedIsa& one : kNames) {
+    if (one.isa == isa) return one.name;
   }
   return "?";
 }
 
 Result<Isa> parseIsa(const std::string& text) {
-  for (Isa isa : {Isa::kAuto, Isa::kAvx512Vnni, Isa::kAvxVnni, Isa::kAvx2, Isa::kGeneric}) {
-    if (text == name(isa)) return isa;
+  std::string names;
+  for (const NamedIsa& one : kNames) {
+    if (text == one.name) return one.isa;
+    names += (names.empty() ? "" : ", ") + std::string(one.name);
   }
-  return invalid("unknown instruction set \"", text, "\"; expected auto, avx512-vnni, avx-vnni, avx2 or generic");
+  return invalid("unknown instruction set \"", text, "\"; expected one of ", names);
 }
 
 Isa hostIsa() {
@@ -95,12 +147,25 @@ Isa hostIsa() {
   return Isa::kGeneric;
 }
 
+Target Target::of(Isa isa) {
+  switch (isa) {
+    case Isa::kNeonI8mm:
+    case Isa::kNeonDotprod: return describeNeon(isa);
+    case Isa::kAvx512Vnni:
+    case Isa::kAvxVnni:
+    case Isa::kAvx2: return describeAvx(isa);
+    case Isa::kGeneric:
+    case Isa::kAuto: break;
+  }
+  return describeGeneric();
+}
+
 Result<Target> Target::forHost(Isa isa) {
   if (isa == Isa::kAuto) isa = hostIsa();
   if (!hostSupports(isa)) {
     return makeError(ErrorCode::kUnsupported, ErrorScope::kRank, "this machine has no ", name(isa), "; its best is ", name(hostIsa()));
   }
-  return describe(isa);
+  return of(isa);
 }
 
 }  // namespace exo::codegen

@@ -82,7 +82,13 @@ class Fn {
   Val exp(Val x);        // relative error 3e-7 down to exp(-87); below -88: exactly 0
   Val sum(Val x);        // of 16 lanes, always as the same tree
   Val largest(Val x);
-  Val dot4(Val acc, Val unsigned_bytes, Val signed_bytes, bool four_bit);  // i32 lanes of four bytes each
+
+  // Sums of products u8 x s8, four to an i32 lane, within one block of 32: dotStart, dot4 eight times, dotSum. The running sum
+  // is whatever the machine adds up quickest; dotSum makes i32 lanes of it: start + factor * products. `factor` is a constant.
+  // Where the target says dotNibbles(), dot4 wants unsigned bytes below 16.
+  Val dotStart(Val start);
+  Val dot4(Val running, Val unsigned_bytes, Val signed_bytes);
+  Val dotSum(Val running, Val start, int factor);
 
   // Control. Bodies take the counter and the carried values and give the next ones.
   using Body = std::function<Vals(Val, Vals)>;
@@ -101,7 +107,9 @@ class Fn {
   Val part(Val x, int from, int lanes);
   Val join(Vals parts);
   Val dotSplit(llvm::Intrinsic::ID id, Val acc, Val a, Val x, int lanes);
-  Val dotUbs(Val acc, Val a, Val x);
+  Val dotNeon(llvm::Intrinsic::ID id, Val acc, Val a, Val x);
+  Val pairs(llvm::Intrinsic::ID id, Val a, Val x, int lanes);
+  Val inOrder(Val x);
   Val dotWords(Val acc, Val a, Val x);
   Val dotPlain(Val acc, Val a, Val x);
   Val fold(Val x, const std::function<Val(Val, Val)>& combine);
@@ -121,6 +129,7 @@ inline Val operator+(Val a, int64_t c) { return a + integer(a, c); }
 inline Val operator-(Val a, int64_t c) { return a - integer(a, c); }
 inline Val operator*(Val a, int64_t c) { return a * integer(a, c); }
 inline Val operator&(Val a, int64_t c) { return a & integer(a, c); }
+inline Val operator^(Val a, int64_t c) { return a.fn->wrap(a.fn->b.CreateXor(a.v, integer(a, c).v)); }
 inline Val operator<(Val a, Val c) { return a.fn->wrap(isFloat(a) ? a.fn->b.CreateFCmpOLT(a.v, c.v) : a.fn->b.CreateICmpSLT(a.v, c.v)); }
 inline Val operator<=(Val a, Val c) { return a.fn->wrap(isFloat(a) ? a.fn->b.CreateFCmpOLE(a.v, c.v) : a.fn->b.CreateICmpSLE(a.v, c.v)); }
 inline Val operator==(Val a, Val c) { return a.fn->wrap(isFloat(a) ? a.fn->b.CreateFCmpOEQ(a.v, c.v) : a.fn->b.CreateICmpEQ(a.v, c.v)); }

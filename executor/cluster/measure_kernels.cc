@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -156,15 +157,20 @@ uint64_t readOnce(const std::byte* data, size_t bytes) {
   return readPlain(data, bytes);
 }
 
-ArithmeticLoop int8Loop() {
+ArithmeticLoop int8Loop(std::string_view method) {
+  std::vector<ArithmeticLoop> available;  // best first
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
-    return {int8Avx512Vnni, 2.0 * 64 * kAccumulators, "avx512vnni"};
+    available.push_back({int8Avx512Vnni, 2.0 * 64 * kAccumulators, "avx512vnni"});
   }
-  if (__builtin_cpu_supports("avxvnni")) return {int8AvxVnni, 2.0 * 32 * kAccumulators, "avxvnni"};
-  if (__builtin_cpu_supports("avx2")) return {int8Avx2, 2.0 * 32 * kAccumulators, "avx2"};
+  if (__builtin_cpu_supports("avxvnni")) available.push_back({int8AvxVnni, 2.0 * 32 * kAccumulators, "avxvnni"});
+  if (__builtin_cpu_supports("avx2")) available.push_back({int8Avx2, 2.0 * 32 * kAccumulators, "avx2"});
 #endif
-  return {int8Plain, 2.0 * 4 * kPlainLanes, "plain"};
+  available.push_back({int8Plain, 2.0 * 4 * kPlainLanes, "plain"});
+  for (const ArithmeticLoop& loop : available) {
+    if (loop.method == method) return loop;
+  }
+  return available.front();
 }
 
 ArithmeticLoop f32Loop() {

@@ -1,9 +1,9 @@
-// The inner loops of measure.cc, each for the best instruction set of this processor.
+// The inner loops of measure.cc, each for the best instruction set of this processor; bench_kernels' roofs too.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
+#include <string_view>
 
 namespace exo::cluster {
 
@@ -17,7 +17,8 @@ struct ArithmeticLoop {
   double operations_per_iteration;
   const char* method;
 };
-ArithmeticLoop int8Loop();
+/// `method`: that one, if the processor has it; otherwise, and if empty, the best it has.
+ArithmeticLoop int8Loop(std::string_view method = {});
 ArithmeticLoop f32Loop();
 
 }  // namespace exo::cluster

@@ -122,7 +122,7 @@ TEST_P(ColumnUnits, MatMul) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Host, ColumnUnits, testing::ValuesIn(hostIsas()), [](const auto& info) {
+INSTANTIATE_TEST_SUITE_P(Host, ColumnUnits, testing::ValuesIn(testedIsas()), [](const auto& info) {
   std::string text = name(info.param);
   std::replace(text.begin(), text.end(), '-', '_');
   return text;

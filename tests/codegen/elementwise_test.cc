@@ -210,7 +210,7 @@ TEST_P(RowKernels, Embed) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Host, RowKernels, testing::ValuesIn(hostIsas()), [](const auto& info) {
+INSTANTIATE_TEST_SUITE_P(Host, RowKernels, testing::ValuesIn(testedIsas()), [](const auto& info) {
   std::string text = name(info.param);
   std::replace(text.begin(), text.end(), '-', '_');
   return text;

@@ -186,7 +186,7 @@ TEST_P(Experts, WeightedSum) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Host, Experts,
-                         testing::Combine(testing::ValuesIn(hostIsas()), testing::Values(program::F32, program::BF16, program::Q8, program::Q4)),
+                         testing::Combine(testing::ValuesIn(testedIsas()), testing::Values(program::F32, program::BF16, program::Q8, program::Q4)),
                          [](const auto& info) {
                            std::string text = std::string(name(std::get<0>(info.param))) + "_" + program::Encoding_Name(std::get<1>(info.param));
                            std::replace(text.begin(), text.end(), '-', '_');

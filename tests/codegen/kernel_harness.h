@@ -1,4 +1,5 @@
-// Runs single kernels in tests: a Jit per instruction set, aligned buffers with guard bytes, and units divided as asked.
+// Runs single kernels in tests: a Jit per instruction set of this machine, an emulator for those of AArch64, aligned buffers with
+// guard bytes, and units divided as asked.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,15 +13,18 @@
 #include <random>
 #include <vector>
 
+#include "codegen/host_kernels.h"
 #include "codegen/kernel.h"
 #include "codegen/layout.h"
+#include "emulator.h"
 
 namespace exo::codegen {
 
 /// 64-byte aligned bytes with a guard behind them that must survive every kernel.
 class Memory {
  public:
-  explicit Memory(int64_t bytes, unsigned char fill = 0xcd) : bytes_(bytes), storage_(bytes + 2 * kGuard + 64, fill) {
+  explicit Memory(int64_t bytes, unsigned char fill = 0xcd) : bytes_(bytes), storage_(emulator::allocate(bytes + kGuard)) {
+    std::memset(data(), fill, bytes);
     std::memset(data() + bytes, kGuardByte, kGuard);
   }
   template <class T>
@@ -29,7 +33,7 @@ class Memory {
     std::memcpy(memory.data(), values.data(), values.size() * sizeof(T));
     return memory;
   }
-  unsigned char* data() { return storage_.data() + (64 - reinterpret_cast<uintptr_t>(storage_.data()) % 64) % 64; }
+  unsigned char* data() { return reinterpret_cast<unsigned char*>(storage_.get()); }
   const unsigned char* data() const { return const_cast<Memory*>(this)->data(); }
   Memory(const Memory&) = delete;
   Memory(Memory&&) = default;
@@ -49,13 +53,25 @@ class Memory {
   static constexpr int64_t kGuard = 256;
   static constexpr unsigned char kGuardByte = 0xa5;
   int64_t bytes_;
-  std::vector<unsigned char> storage_;
+  struct Release {
+    void operator()(std::byte* data) const { emulator::release(data); }
+  };
+  std::unique_ptr<std::byte, Release> storage_;
 };
 
 inline std::vector<Isa> hostIsas() {
   std::vector<Isa> isas;
-  for (Isa isa : {Isa::kAvx512Vnni, Isa::kAvxVnni, Isa::kAvx2, Isa::kGeneric}) {
+  for (Isa isa : allIsas()) {
     if (Jit::create({isa, ""}).ok()) isas.push_back(isa);
+  }
+  return isas;
+}
+
+/// Those of the host and those that can be emulated.
+inline std::vector<Isa> testedIsas() {
+  std::vector<Isa> isas = hostIsas();
+  for (Isa isa : allIsas()) {
+    if (emulator::emulates(isa) && std::find(isas.begin(), isas.end(), isa) == isas.end()) isas.push_back(isa);
   }
   return isas;
 }
@@ -74,13 +90,27 @@ inline CompiledKernel compileFor(Isa isa, const program::Kernel& kernel) {
   return compiled->at(0);
 }
 
+/// Kernels that are C++ functions are the same on every machine; only the host's can be called.
+inline bool isHostKernel(const program::Kernel& kernel) {
+  for (const HostKernel& host : hostKernels()) {
+    if (host.op == kernel.op()) return true;
+  }
+  return false;
+}
+
 /// Runs all units, `chunk` at a time (0: all at once), each chunk with scratch of its own.
 inline void runKernel(Isa isa, const program::Kernel& kernel, const KernelArgs& args, int64_t chunk = 0) {
-  const CompiledKernel compiled = compileFor(isa, kernel);
+  const bool emulated = emulator::emulates(isa);
+  const CompiledKernel compiled = compileFor(emulated ? Isa::kGeneric : isa, kernel);
   const int64_t units = workUnits(kernel, args.rows, args.step ? args.step->split.chunks : 0);
   for (int64_t begin = 0; begin < units; begin += chunk ? chunk : units) {
     Memory scratch(static_cast<int64_t>(compiled.scratch_bytes));
-    compiled.function(&args, begin, chunk ? std::min(units, begin + chunk) : units, scratch.data());
+    const int64_t end = chunk ? std::min(units, begin + chunk) : units;
+    if (emulated && !isHostKernel(kernel)) {
+      emulator::run(kernel, isa, args, begin, end, scratch.data());
+    } else {
+      compiled.function(&args, begin, end, scratch.data());
+    }
     EXPECT_TRUE(scratch.guardIntact()) << "scratch overrun";
   }
 }

@@ -69,6 +69,12 @@ class MatMul : public testing::TestWithParam<std::tuple<Isa, Encoding>> {
 };
 
 TEST_P(MatMul, OneRowAllTails) {
+  if (emulator::emulates(std::get<0>(GetParam()))) {  // every shape is a library to link
+    for (int64_t n : {1, 17, 130}) {
+      for (int64_t k : {1, 31, 65, 320}) check({1, n, k});
+    }
+    return;
+  }
   for (int64_t n : {1, 15, 16, 17, 63, 64, 65, 130}) {
     for (int64_t k : {1, 2, 31, 32, 33, 64, 65, 127, 320}) check({1, n, k});
   }
@@ -114,7 +120,7 @@ std::string title(const testing::TestParamInfo<std::tuple<Isa, Encoding>>& info)
   return text;
 }
 INSTANTIATE_TEST_SUITE_P(Host, MatMul,
-                         testing::Combine(testing::ValuesIn(hostIsas()),
+                         testing::Combine(testing::ValuesIn(testedIsas()),
                                           testing::Values(program::F32, program::BF16, program::F16, program::Q8, program::Q4)),
                          title);
 

@@ -73,6 +73,22 @@ TEST_P(Golden, PromptsInChunksEqualTheReference) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Golden, ::testing::ValuesIn(cases(kModels, {{1, "auto"}, {2, "tp"}, {3, "tp"}, {5, "tp"}, {2, "pp"}, {3, "pp"}, {4, "tp2pp2"}})), caseName);
 
+/// --isa forces an instruction set below this machine's best.
+TEST(GoldenIsa, LowerInstructionSetsEqualTheReference) {
+  std::vector<std::string> isas = {"generic"};
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) isas.push_back("avx2");
+#endif
+  const Prompt prompt = promptOf("llama", 0);
+  for (const std::string& isa : isas) {
+    SCOPED_TRACE(isa);
+    const RunResult result = runModel({.model = (kGolden / "llama").string(), .layout = {}, .prompt = prompt.ids, .more = {"--isa", isa}});
+    if (!result.ok) continue;
+    EXPECT_EQ(result.tokens, prompt.greedy);
+    expectNear(result.logits, readLogits(kGolden / "llama" / "expected.safetensors", "prompt_0.logits"), kTolerance);
+  }
+}
+
 /// Configurations come in two styles: as released, and as newer tools rewrite them.
 using GoldenNewStyle = Golden;
 TEST_P(GoldenNewStyle, EqualsTheReference) {
