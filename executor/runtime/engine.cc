@@ -89,7 +89,7 @@ class Engine::Implementation {
     EXO_ASSIGN(pool_, ThreadPool::create({options.threads, options.pin}));
     EXO_TRY(compile(options));
     EXO_TRY(allocate());
-    EXO_ASSIGN(weights_, loadWeights(program_, weights, *pool_, options.progress));
+    EXO_ASSIGN(weights_, loadWeights(program_, weights, *pool_, options.progress, options.weight_cache));
     EXO_ASSIGN(collectives_, CollectiveCalls::create(program_, mesh, options.timeout));
     return resolve();
   }
