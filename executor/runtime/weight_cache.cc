@@ -171,12 +171,12 @@ class Cache {
     std::vector<Old> files = otherFiles();
     struct statvfs disk;
     if (::statvfs(options_.directory.c_str(), &disk) != 0) return makeError(ErrorCode::kIo, "cannot ask for free space: ", std::strerror(errno));
-    const uint64_t block = disk.f_frsize, needed = file_.sizeBytes() + static_cast<uint64_t>(options_.keep_free * static_cast<double>(disk.f_blocks * block));
+    const uint64_t block = disk.f_frsize, needed = file_.diskBytes() + static_cast<uint64_t>(options_.keep_free * static_cast<double>(disk.f_blocks * block));
     uint64_t available = disk.f_bavail * block, removable = 0;
     for (const Old& file : files) removable += file.bytes;
     if (available + removable < needed)
-      return makeError(ErrorCode::kDoesNotFit, "they need ", file_.sizeBytes() >> 20, " MiB, the disk has ", available >> 20, " MiB free and keeps ",
-                       (needed - file_.sizeBytes()) >> 20, " MiB of them");
+      return makeError(ErrorCode::kDoesNotFit, "they need ", file_.diskBytes() >> 20, " MiB, the disk has ", available >> 20, " MiB free and keeps ",
+                       (needed - file_.diskBytes()) >> 20, " MiB of them");
     for (size_t i = 0; available < needed; ++i) {
       ::unlink(files[i].path.c_str());
       available += files[i].bytes;

@@ -27,9 +27,10 @@ namespace {
 
 constexpr char kMagic[8] = {'E', 'X', 'O', 'W', 'G', 'T', '1', '\n'};
 constexpr uint64_t kChunkBytes = 8 << 20;    // under one checksum, and read ahead by one thread
-constexpr uint64_t kHugePageBytes = 2 << 20;
+constexpr uint64_t kPageBytes = 4096, kHugePageBytes = 2 << 20;
 
 uint64_t chunksOf(uint64_t bytes) { return (bytes + kChunkBytes - 1) / kChunkBytes; }
+uint64_t roundUp(uint64_t bytes, uint64_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 uint64_t checksumOf(const std::string& bytes) { return checksum(std::as_bytes(std::span(bytes))); }
 
@@ -92,7 +93,8 @@ Status writeStart(const FileDescriptor& file, const std::string& bytes) {
 WeightFile::WeightFile(std::string key, uint64_t payload_bytes)
     : key_(std::move(key)),
       payload_bytes_(payload_bytes),
-      head_bytes_((sizeof(Fixed) + key_.size() + chunksOf(payload_bytes) * sizeof(uint64_t) + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes) {}
+      used_head_bytes_(roundUp(sizeof(Fixed) + key_.size() + chunksOf(payload_bytes) * sizeof(uint64_t), kPageBytes)),
+      head_bytes_(roundUp(used_head_bytes_, kHugePageBytes)) {}
 
 std::string WeightFile::name() const {
   char name[40];
@@ -115,8 +117,8 @@ std::string WeightFile::head(const std::string& checksums) const {
 Status WeightFile::checkHead(const FileDescriptor& file, std::string& checksums) const {
   struct stat status;
   if (::fstat(file.get(), &status) != 0) return systemError("stat");
-  if (static_cast<uint64_t>(status.st_size) != sizeBytes())
-    return makeError(ErrorCode::kMismatch, "expected ", sizeBytes(), " bytes, got ", status.st_size);
+  if (static_cast<uint64_t>(status.st_size) != head_bytes_ + payload_bytes_)
+    return makeError(ErrorCode::kMismatch, "expected ", head_bytes_ + payload_bytes_, " bytes, got ", status.st_size);
   const std::string read = readStart(file, head_bytes_);
   if (read.size() == head_bytes_) checksums = read.substr(sizeof(Fixed) + key_.size(), chunksOf(payload_bytes_) * sizeof(uint64_t));
   if (read != head(checksums)) return makeError(ErrorCode::kMismatch, "its head is damaged, or of other weights");
@@ -151,7 +153,7 @@ uint64_t WeightFile::done(const FileDescriptor& file) const {
 Status WeightFile::complete(const FileDescriptor& file, const Memory& payload, ThreadPool& pool, const std::atomic<bool>* cancel) const {
   const LoadProgress count = [&](uint64_t checked, uint64_t) { setDone(file, payload_bytes_ + checked); };
   EXO_ASSIGN(const std::vector<uint64_t> sums, checksums(payload, pool, count, cancel));
-  return writeStart(file, head(bytesOf(sums)));
+  return writeStart(file, head(bytesOf(sums)).substr(0, used_head_bytes_));
 }
 
 }  // namespace exo::runtime

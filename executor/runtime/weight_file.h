@@ -26,7 +26,8 @@ class WeightFile {
 
   /// Of 64 bits of the key.
   std::string name() const;
-  uint64_t sizeBytes() const { return head_bytes_ + payload_bytes_; }
+  /// What it takes of a disk: the zeros of the head are a hole.
+  uint64_t diskBytes() const { return used_head_bytes_ + payload_bytes_; }
 
   /// The payload of a complete file, read-only. All of it is read, on all threads. Errors: kNotFound; kMismatch for another
   /// key, size or checksum; kIo for a file that cannot be read or that others own; kCancelled.
@@ -46,7 +47,7 @@ class WeightFile {
   Status checkHead(const FileDescriptor& file, std::string& checksums) const;
 
   const std::string key_;
-  const uint64_t payload_bytes_, head_bytes_;
+  const uint64_t payload_bytes_, used_head_bytes_, head_bytes_;
 };
 
 }  // namespace exo::runtime

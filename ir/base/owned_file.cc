@@ -12,7 +12,7 @@ namespace {
 
 Error systemError(const std::filesystem::path& path, const char* what) {
   const int code = errno;
-  return makeError(code == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo, path.string(), ": cannot ", what, ": ", std::strerror(code));
+  return makeError(code == ENOENT || code == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo, path.string(), ": cannot ", what, ": ", std::strerror(code));
 }
 
 Status checkOwner(const std::filesystem::path& path, const FileDescriptor& file, mode_t type, const char* type_name) {
