@@ -6,11 +6,13 @@
 namespace exo {
 namespace {
 
-constexpr uint64_t kOdd = 0x9e3779b97f4a7c15u;  // 2^64 / golden ratio
+constexpr uint64_t kOdd = 0x9e3779b97f4a7c15u;      // 2^64 / golden ratio
+constexpr uint64_t kOddWord = 0xd6e8feb86659fd93u;  // any other with as many ones as zeros
 constexpr size_t kLanes = 8;                    // a multiplication takes three or four cycles: so many are in flight
 
-/// The rotation takes high bits, which a multiplication spreads no further, to where it does.
-uint64_t step(uint64_t lane, uint64_t word) { return std::rotl(lane ^ word, 29) * kOdd; }
+/// A multiplication spreads low bits upwards, the rotation takes high ones to where the next does. The word gets one of its
+/// own: without it, one flipped bit of a word and one of the next in the same lane could cancel.
+uint64_t step(uint64_t lane, uint64_t word) { return std::rotl(lane + word * kOddWord, 31) * kOdd; }
 
 }  // namespace
 
