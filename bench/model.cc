@@ -26,6 +26,7 @@ DEFINE_string(card, "llama-3.2-1b", "card (weights are made up) or model directo
 DEFINE_string(quants, "q4,q8,bf16", "quantisations");
 DEFINE_string(nodes, "1,2", "numbers of nodes on this machine");
 DEFINE_string(strategy, "tp", "tp, pp or a grid such as tp2pp2");
+DEFINE_string(weight_cache_dir, "none", "of packed weights: a directory, whose files are mapped, or none: private memory");
 DEFINE_string(transport, "auto", "between nodes: auto, shm, tcp");
 DEFINE_string(isa, "auto", "kernels for: auto, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
 DEFINE_int64(prompt, 512, "tokens of the prompt");
@@ -121,6 +122,7 @@ Result<Speeds> runNodes(const plan::Plan& plan, const std::filesystem::path& dir
   options.threads = c.threads;
   options.isa = FLAGS_isa;
   options.transport = FLAGS_transport;
+  options.weight_cache_dir = FLAGS_weight_cache_dir;
   options.timeout = std::chrono::seconds(FLAGS_timeout);
   const Clock::time_point start = Clock::now();
   EXO_ASSIGN(const auto nodes, LocalCluster::start(plan, directory, options, nullptr));
@@ -254,5 +256,5 @@ Status run() {
 
 int main(int argc, char** argv) {
   return exo::bench::runBenchmark(argc, argv, "bench_model: speed of a whole model on this machine, beside its roofs",
-                                  {"card", "quants", "nodes", "strategy", "transport", "isa", "prompt", "generate", "repeat", "threads", "timeout"}, exo::bench::run);
+                                  {"card", "quants", "nodes", "strategy", "transport", "weight_cache_dir", "isa", "prompt", "generate", "repeat", "threads", "timeout"}, exo::bench::run);
 }

@@ -27,7 +27,6 @@ namespace exo {
 namespace {
 
 using collectives::Communicator;
-using transport::FileDescriptor;
 using transport::Mesh;
 using Clock = std::chrono::steady_clock;
 

@@ -12,6 +12,10 @@
 
 namespace exo::codegen {
 
+// Of packed weights, which are kept on disk: raise it whenever the same tensors would give other bytes, be it by their
+// layout, by how values are rounded or by the space a weight takes. The bytes are the same for every instruction set.
+constexpr int kLayoutVersion = 1;
+
 constexpr int64_t kPanelRows = 16;      // rows of a weight interleaved so that one lane is one row
 constexpr int64_t kBlock = 32;          // elements of K under one scale
 constexpr int64_t kSuperblock = 64;     // elements of K that keep q8, q4 and X8 aligned; their K is padded to it

@@ -1,15 +1,16 @@
 // File format: "EXOOBJ1\n", u64 key bytes, u64 object bytes, u64 checksum of key and object, key, object; little-endian hosts.
 #include "codegen/object_cache.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <string_view>
+
+#include "ir/base/owned_file.h"
 
 namespace exo::codegen {
 namespace {
@@ -26,12 +27,27 @@ uint64_t fnv1a(const std::string& bytes, uint64_t hash = 0xcbf29ce484222325u) {
   return hash;
 }
 
+/// Nothing where there is no file, or one that another user could have written.
 std::optional<std::string> readFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return std::nullopt;
-  std::ostringstream out;
-  out << in.rdbuf();
-  return in.bad() ? std::nullopt : std::optional(std::move(out).str());
+  const Result<FileDescriptor> file = openOwnedFile(path, O_RDONLY);
+  if (!file.ok()) return std::nullopt;
+  std::string bytes;
+  char buffer[65536];
+  for (;;) {
+    const ssize_t count = ::read((*file).get(), buffer, sizeof buffer);
+    if (count < 0) return std::nullopt;
+    if (count == 0) return bytes;
+    bytes.append(buffer, static_cast<size_t>(count));
+  }
+}
+
+bool writeAll(int file, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(file, bytes.data(), bytes.size());
+    if (count <= 0) return false;
+    bytes.remove_prefix(static_cast<size_t>(count));
+  }
+  return true;
 }
 
 /// Distinct for every writer in every process, so that two never share a temporary file.
@@ -63,15 +79,15 @@ std::optional<std::string> ObjectCache::load(const std::string& key) const {
 
 void ObjectCache::store(const std::string& key, const std::string& object) const {
   if (directory_.empty()) return;
-  std::error_code ignored;
-  std::filesystem::create_directories(directory_, ignored);
+  if (!makeOwnedDirectory(directory_).ok()) return;
   Header header{{}, key.size(), object.size(), fnv1a(object, fnv1a(key))};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
   const std::string target = path(key), temporary = temporaryName(target);
-  std::ofstream out(temporary, std::ios::binary);
-  out.write(reinterpret_cast<const char*>(&header), sizeof(header)).write(key.data(), key.size()).write(object.data(), object.size());
-  out.close();
-  if (!out || std::rename(temporary.c_str(), target.c_str()) != 0) std::filesystem::remove(temporary, ignored);
+  const Result<FileDescriptor> file = openOwnedFile(temporary, O_WRONLY | O_CREAT | O_EXCL);
+  if (!file.ok()) return;
+  const bool written = writeAll((*file).get(), {reinterpret_cast<const char*>(&header), sizeof header}) && writeAll((*file).get(), key) &&
+                       writeAll((*file).get(), object);
+  if (!written || std::rename(temporary.c_str(), target.c_str()) != 0) ::unlink(temporary.c_str());
 }
 
 }  // namespace exo::codegen

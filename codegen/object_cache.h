@@ -1,5 +1,6 @@
 // Compiled objects on disk. One file per object, named by the hash of its key; the file repeats the key and carries a checksum,
-// so a damaged or foreign file reads as a miss. Writes go to a temporary file that is renamed: readers never see half a file.
+// so a damaged file reads as a miss, and so does one that another user owns or could write to. Writes go to a temporary file
+// that is renamed: readers never see half a file.
 #pragma once
 
 #include <optional>

@@ -19,6 +19,7 @@
 #include "executor/status_pipe.h"
 #include "executor/weight_source.h"
 #include "frontend/flags/flags.h"
+#include "ir/base/owned_file.h"
 #include "ir/base/version.h"
 
 DEFINE_string(plan, "", "directory with the plan, as exoc compile writes it; the same on every node");
@@ -34,6 +35,7 @@ DEFINE_double(join_timeout, 60, "seconds to wait until every node of the plan ha
 DEFINE_double(peer_timeout, 5, "seconds of silence after which a node counts as lost");
 DEFINE_double(step_timeout, 30, "seconds that one operation between nodes may take");
 DEFINE_string(cache_dir, "", "directory for compiled kernels; default: $XDG_CACHE_HOME/exo or ~/.cache/exo; none: no cache");
+DEFINE_string(weight_cache_dir, "", "directory for packed weights, which the next start maps; default: $XDG_CACHE_HOME/exo/weights or ~/.cache/exo/weights; none: no cache. Its files may be deleted at any time");
 DEFINE_string(transport, "auto", "how tensors travel: auto, shm, tcp");
 DEFINE_string(profile, "", "write what every thread did in every step to this file at the end, for Perfetto or chrome://tracing");
 DEFINE_bool(die_with_parent, false, "end at once when the process that started this one ends");
@@ -49,7 +51,7 @@ constexpr double kMaxSeconds = 86'400;
 
 const std::vector<std::string> kFlags = {"plan",         "node",         "listen",    "coordinator", "threads",         "isa",
                                          "model",        "random_weights", "secret_file", "join_timeout", "peer_timeout", "step_timeout",
-                                         "cache_dir",    "transport",    "die_with_parent", "status_fd", "measure_only", "profile"};
+                                         "cache_dir",    "weight_cache_dir", "transport",    "die_with_parent", "status_fd", "measure_only", "profile"};
 
 std::string helpText() {
   return std::string("exo-exec ") + kVersion +
@@ -79,12 +81,12 @@ Result<std::optional<uint64_t>> seedFlag() {
   return std::optional<uint64_t>(seed);
 }
 
-std::string cacheDirectory() {
-  if (FLAGS_cache_dir == "none") return "";
-  if (!FLAGS_cache_dir.empty()) return FLAGS_cache_dir;
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0') return std::string(cache) + "/exo";
-  if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0') return std::string(home) + "/.cache/exo";
-  return "";
+/// What a flag says: a directory, "none", or nothing, which means `folder` in the user's cache, if there is one.
+std::string cacheDirectory(const std::string& flag, const char* folder) {
+  if (flag == "none") return "";
+  if (!flag.empty()) return flag;
+  const std::string cache = userCacheDirectory();
+  return cache.empty() ? "" : cache + folder;
 }
 
 Result<cluster::Security> securityFlag() {
@@ -132,7 +134,9 @@ Result<EngineWorkerOptions> workerOptions() {
   EXO_ASSIGN(options.isa, codegen::parseIsa(FLAGS_isa));
   EXO_ASSIGN(options.transport, parseTransport(FLAGS_transport));
   EXO_ASSIGN(options.step_timeout, seconds("step_timeout", FLAGS_step_timeout));
-  options.cache_dir = cacheDirectory();
+  options.cache_dir = cacheDirectory(FLAGS_cache_dir, "");
+  options.weight_cache_dir = cacheDirectory(FLAGS_weight_cache_dir, "/weights");
+  options.warn = [](const std::string& line) { LOG(WARNING) << line; };
   options.profile = !FLAGS_profile.empty();
   return options;
 }
@@ -145,8 +149,8 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   if (!seed && plan.has_random_seed() && FLAGS_model.empty()) seed = plan.random_seed();
   EXO_ASSIGN(const cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
   EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions());
-  EXO_ASSIGN(const auto weights, openWeights(FLAGS_model.empty() ? plan.model_directory() : FLAGS_model, seed));
-  EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), {plan.eos_ids().begin(), plan.eos_ids().end()}, *weights, engine, stop);
+  EXO_ASSIGN(auto weights, openWeights(FLAGS_model.empty() ? plan.model_directory() : FLAGS_model, seed));
+  EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), {plan.eos_ids().begin(), plan.eos_ids().end()}, std::move(weights), engine, stop);
   began = true;
   const Status ended = cluster::runNode(options, security, worker, stop);
   const Status written = FLAGS_profile.empty() ? Status{} : worker.writeProfile(FLAGS_profile);

@@ -35,9 +35,9 @@ Result<transport::Choice> parseTransport(const std::string& text) {
   return invalid("--transport: expected auto, shm or tcp, got \"", text, "\"");
 }
 
-EngineWorker::EngineWorker(program::Program program, std::vector<int32_t> eos_ids, const TensorSource& weights, EngineWorkerOptions options,
+EngineWorker::EngineWorker(program::Program program, std::vector<int32_t> eos_ids, std::unique_ptr<TensorSource> weights, EngineWorkerOptions options,
                            cluster::StopSignal& stop)
-    : program_(std::move(program)), eos_ids_(std::move(eos_ids)), weights_(weights), options_(std::move(options)), stop_(stop) {}
+    : program_(std::move(program)), eos_ids_(std::move(eos_ids)), weights_(std::move(weights)), options_(std::move(options)), stop_(stop) {}
 
 Result<std::string> EngineWorker::openDataEndpoint(const std::string& host) {
   EXO_ASSIGN(transport::Listener listener, transport::Listener::open(host));
@@ -69,9 +69,14 @@ Status EngineWorker::createEngine(const Progress& progress) {
   options.pin = options_.threads == 0 ? runtime::Pin::kYes : runtime::Pin::kNo;
   options.isa = options_.isa;
   options.object_cache_dir = options_.cache_dir;
+  options.weight_cache.directory = options_.weight_cache_dir;
+  options.weight_cache.source_identity = [this] { return weights_->identity(); };
+  options.weight_cache.warn = options_.warn;
+  options.weight_cache.cancel = &stop_.flag();
   options.timeout = options_.step_timeout;
   options.progress = progress;
-  EXO_ASSIGN(engine_, runtime::Engine::create(program_, options, weightReader(weights_, stop_.flag()), mesh_.get()));
+  EXO_ASSIGN(engine_, runtime::Engine::create(program_, options, weightReader(*weights_, stop_.flag()), mesh_.get()));
+  weights_.reset();      // a mapped checkpoint would count as memory of ours
   program_.Clear();  // the engine has its own copy
   return {};
 }

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +26,8 @@ struct EngineWorkerOptions {
   int threads = 0;                      // 0: one per physical core, each pinned
   codegen::Isa isa = codegen::Isa::kAuto;
   std::string cache_dir;                // compiled kernels; empty: none
+  std::string weight_cache_dir;         // packed weights; empty: none
+  std::function<void(const std::string&)> warn;   // a line for the user; may be empty
   transport::Choice transport = transport::Choice::kAuto;
   std::chrono::milliseconds step_timeout{30'000};
   bool profile = false;                 // for writeProfile(); measures the machine before the first step
@@ -35,8 +38,8 @@ Result<transport::Choice> parseTransport(const std::string& text);
 
 class EngineWorker final : public cluster::Worker {
  public:
-  /// `eos_ids`: the model's. `weights` and `stop` outlive the worker.
-  EngineWorker(program::Program program, std::vector<int32_t> eos_ids, const TensorSource& weights, EngineWorkerOptions options,
+  /// `eos_ids`: the model's. `weights` are let go once they are loaded. `stop` outlives the worker.
+  EngineWorker(program::Program program, std::vector<int32_t> eos_ids, std::unique_ptr<TensorSource> weights, EngineWorkerOptions options,
                cluster::StopSignal& stop);
 
   Result<std::string> openDataEndpoint(const std::string& host) override;
@@ -56,7 +59,7 @@ class EngineWorker final : public cluster::Worker {
 
   program::Program program_;
   const std::vector<int32_t> eos_ids_;
-  const TensorSource& weights_;
+  std::unique_ptr<TensorSource> weights_;        // until createEngine()
   const EngineWorkerOptions options_;
   cluster::StopSignal& stop_;
   std::optional<transport::Listener> listener_;  // until connect()

@@ -91,7 +91,7 @@ class Engine::Implementation {
     EXO_TRY(compile(options));
     EXO_TRY(allocate());
     EXO_ASSIGN(splitter_, AttentionSplitter::create(program_, pool_->size()));
-    EXO_ASSIGN(weights_, loadWeights(program_, weights, *pool_, options.progress));
+    EXO_ASSIGN(weights_, loadWeights(program_, weights, *pool_, options.progress, options.weight_cache));
     EXO_ASSIGN(collectives_, CollectiveCalls::create(program_, mesh, options.timeout));
     return resolve();
   }

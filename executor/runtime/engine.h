@@ -27,6 +27,7 @@ struct EngineOptions {
   Pin pin = Pin::kYes;
   codegen::Isa isa = codegen::Isa::kAuto;
   std::string object_cache_dir;                 // compiled kernels; empty: none
+  WeightCacheOptions weight_cache;              // packed weights; none by default
   codegen::Jit* jit = nullptr;                  // compiles instead of one made from isa and object_cache_dir; outlives the engine
   std::chrono::milliseconds timeout{30'000};    // of one collective: longer means a peer is lost
   LoadProgress progress;                        // of the weights; may be empty

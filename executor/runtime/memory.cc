@@ -87,6 +87,24 @@ Result<Memory> Memory::allocate(uint64_t size_bytes, const std::string& what) {
   return memory;
 }
 
+Result<Memory> Memory::mapFile(int fd, uint64_t offset_bytes, uint64_t size_bytes, FileAccess access) {
+  Memory memory;
+  if (size_bytes == 0) return memory;
+  const int protection = access == FileAccess::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* data = mmap(nullptr, size_bytes, protection, MAP_SHARED, fd, static_cast<off_t>(offset_bytes));
+  if (data == MAP_FAILED)
+    return makeError(ErrorCode::kIo, ErrorScope::kRank, "cannot map ", size_bytes, " bytes of a file (", gib(size_bytes), "): ", std::strerror(errno));
+  // Where the file system's page cache can (ext4 of Linux 6.16, xfs), reading and writing then make huge pages.
+  if (size_bytes >= kHugePageBytes) (void)madvise(data, size_bytes, MADV_HUGEPAGE);
+  memory.data_ = static_cast<std::byte*>(data);
+  memory.size_ = size_bytes;
+  return memory;
+}
+
+void Memory::makeReadOnly() {
+  if (data_ != nullptr) (void)mprotect(data_, size_, PROT_READ);
+}
+
 uint64_t availableMemoryBytes() {
   const uint64_t unlimited = std::numeric_limits<uint64_t>::max();
   const uint64_t machine = machineAvailableBytes();

@@ -1,4 +1,4 @@
-// Large zeroed memory straight from the system: weights, caches, arena. Sizes come from programs, which are untrusted: a
+// Large memory straight from the system: weights, caches, arena; zeroed, or that of a file. Sizes come from programs, which are untrusted: a
 // request that cannot be met is an error with numbers, made before the kernel's out-of-memory killer has to decide.
 #pragma once
 
@@ -11,7 +11,9 @@
 
 namespace exo::runtime {
 
-/// An owned anonymous mapping, page-aligned and zeroed; huge pages are asked for from 2 MiB on.
+enum class FileAccess { kRead, kReadWrite };
+
+/// An owned mapping, page-aligned; huge pages are asked for from 2 MiB on.
 class Memory {
  public:
   Memory() = default;
@@ -19,8 +21,15 @@ class Memory {
   Memory& operator=(Memory&& other) noexcept;
   ~Memory();
 
-  /// Error kDoesNotFit naming `what` and the bytes. size 0 is an empty mapping.
+  /// Anonymous and zeroed. Error kDoesNotFit naming `what` and the bytes. size 0 is an empty mapping.
   static Result<Memory> allocate(uint64_t size_bytes, const std::string& what);
+
+  /// A part of a file, shared with all who map it; the mapping outlives `fd`. `offset_bytes` is a multiple of a page (of a
+  /// huge one, to get them). The file must have the bytes and the disk blocks behind them: touching what it lacks ends the process.
+  static Result<Memory> mapFile(int fd, uint64_t offset_bytes, uint64_t size_bytes, FileAccess access);
+
+  /// From now on a write to it ends the process.
+  void makeReadOnly();
 
   std::byte* data() const { return data_; }
   uint64_t size() const { return size_; }

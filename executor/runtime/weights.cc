@@ -47,10 +47,21 @@ class Chunks {
   int64_t count_ = 0;
 };
 
+/// Weights follow each other in the program's order.
+std::vector<std::byte*> placesIn(const Memory& memory, const Program& program) {
+  std::vector<std::byte*> places;
+  uint64_t offset = 0;
+  for (const Weight& weight : program.weights()) {
+    places.push_back(memory.data() + offset);
+    offset += weightBytes(weight);
+  }
+  return places;
+}
+
 class Loader {
  public:
-  Loader(const Program& program, const WeightReader& read, const LoadProgress& progress, const std::vector<std::byte*>& data)
-      : program_(program), read_(read), progress_(progress), data_(data), chunks_(program), total_(totalWeightBytes(program)) {}
+  Loader(const Program& program, const WeightReader& read, const LoadProgress& progress, std::vector<std::byte*> data)
+      : program_(program), read_(read), progress_(progress), data_(std::move(data)), chunks_(program), total_(totalWeightBytes(program)) {}
 
   Status run(ThreadPool& pool) {
     pool.run([this](int thread) { work(thread); });
@@ -121,7 +132,7 @@ class Loader {
   const Program& program_;
   const WeightReader& read_;
   const LoadProgress& progress_;
-  const std::vector<std::byte*>& data_;
+  const std::vector<std::byte*> data_;   // per weight
   const Chunks chunks_;
   const uint64_t total_;
   std::atomic<int64_t> next_{0};
@@ -140,17 +151,18 @@ uint64_t totalWeightBytes(const Program& program) {
 }
 
 Result<LoadedWeights> loadWeights(const Program& program, const WeightReader& read, ThreadPool& pool,
-                                  const LoadProgress& progress) {
+                                  const LoadProgress& progress, const WeightCacheOptions& cache) {
+  const Packer pack = [&](Memory& memory, const LoadProgress& report) { return Loader(program, read, report, placesIn(memory, program)).run(pool); };
+  EXO_ASSIGN(std::optional<Memory> cached, cachedWeights(program, cache, pool, pack, progress));
   LoadedWeights loaded;
-  EXO_ASSIGN(loaded.memory, Memory::allocate(totalWeightBytes(program), "weights"));
-  std::vector<std::byte*> data;
-  uint64_t offset = 0;
-  for (const Weight& weight : program.weights()) {
-    data.push_back(loaded.memory.data() + offset);
-    offset += weightBytes(weight);
+  if (cached) {
+    loaded.memory = *std::move(cached);
+  } else {
+    EXO_ASSIGN(loaded.memory, Memory::allocate(totalWeightBytes(program), "weights"));
+    EXO_TRY(pack(loaded.memory, progress));
   }
-  EXO_TRY(Loader(program, read, progress, data).run(pool));
-  loaded.data.assign(data.begin(), data.end());
+  const std::vector<std::byte*> places = placesIn(loaded.memory, program);
+  loaded.data.assign(places.begin(), places.end());
   return loaded;
 }
 

@@ -1,8 +1,7 @@
 // A program's weights in memory, in the order and layout its kernels read. Every row is read once, as f32, and packed
 // straight into its final place by the thread that read it: a weight is never twice in memory, and its pages lie with the
 // threads that filled them. Experts of a stack follow each other.
-// What a packed weight is depends on its slices and encoding alone, so loadWeights is where a cache of packed weights on
-// disk belongs: it would map `data[i]` instead of filling it.
+// With a cache (weight_cache.h) that place is a file's mapping, and a later start maps it again instead of reading anything.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +12,7 @@
 #include "codegen/program.pb.h"
 #include "executor/runtime/memory.h"
 #include "executor/runtime/threads.h"
+#include "executor/runtime/weight_cache.h"
 #include "ir/base/result.h"
 
 namespace exo::runtime {
@@ -21,18 +21,15 @@ namespace exo::runtime {
 /// [column_begin, column_end), as f32 into `out`. Called from several threads at a time. Must not throw.
 using WeightReader = std::function<Status(const program::TensorSlice& slice, int64_t row, std::span<float> out)>;
 
-/// Packed bytes done and in total; called from one thread at a time, now and then and at the end.
-using LoadProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
-
 struct LoadedWeights {
   Memory memory;
-  std::vector<const std::byte*> data;   // per weight of the program, 64-byte aligned
+  std::vector<const std::byte*> data;   // per weight of the program, 64-byte aligned; read-only
 };
 
 /// The program is checked. Errors of the reader come back with the weight's and tensor's names; not finite numbers are
 /// errors; kDoesNotFit when memory is refused.
 Result<LoadedWeights> loadWeights(const program::Program& program, const WeightReader& read, ThreadPool& pool,
-                                  const LoadProgress& progress);
+                                  const LoadProgress& progress, const WeightCacheOptions& cache);
 
 /// Sum of all weights, as laid out by loadWeights.
 uint64_t totalWeightBytes(const program::Program& program);

@@ -29,11 +29,6 @@ SocketAddress wrap(const Address& address, size_t length = sizeof(Address)) {
 
 }  // namespace
 
-void FileDescriptor::reset() {
-  if (fd_ >= 0) close(fd_);
-  fd_ = -1;
-}
-
 std::string errnoText(int error) { return std::generic_category().message(error); }
 
 Result<SocketAddress> tcpAddress(const std::string& literal, uint16_t port) {

@@ -3,15 +3,19 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "frontend/checkpoint/to_float.h"
 #include "frontend/config/json_reader.h"
 #include "frontend/config/suggest.h"
+#include "ir/base/checksum.h"
 
 namespace exo {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr size_t kSampledBytes = 1 << 20;  // of each shard, for identity()
 
 /// weight_map of an index: tensor name → file name. A file name must be a plain name: the index must not lead out of
 /// its folder.
@@ -113,6 +117,20 @@ Result<const TensorView*> Checkpoint::require(const TensorRef& tensor) const {
 Result<TensorInfo> Checkpoint::find(const TensorRef& tensor) const {
   EXO_ASSIGN(const TensorView* stored, require(tensor));
   return TensorInfo{stored->dtype, stored->shape};
+}
+
+std::string Checkpoint::identity() const {
+  std::ostringstream identity;
+  identity << "checkpoint";
+  for (const SafetensorsFile& shard : shards_) {
+    const FileStamp& stamp = shard.file().stamp();
+    const Result<FileStamp> now = MappedFile::stampOf(shard.path());
+    if (!now.ok() || *now != stamp) return {};
+    const auto bytes = shard.file().bytes();
+    identity << "; " << stamp.size_bytes << " bytes, inode " << stamp.inode << ", modified " << stamp.modified_ns << ", changed " << stamp.changed_ns
+             << ", begins with " << checksum(bytes.first(std::min(bytes.size(), kSampledBytes)));
+  }
+  return identity.str();
 }
 
 Status Checkpoint::readRows(const TensorRef& tensor, const TensorSlice& slice, std::span<float> out) const {

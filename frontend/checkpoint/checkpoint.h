@@ -23,6 +23,11 @@ class Checkpoint : public TensorSource {
   bool contains(const std::string& name) const override { return tensors_.contains(name); }
   Result<TensorInfo> find(const TensorRef& tensor) const override;
   Status readRows(const TensorRef& tensor, const TensorSlice& slice, std::span<float> out) const override;
+  /// Of each shard its stamp and a checksum of its first MiB: the header, and some data. Reading all of a large checkpoint
+  /// at every start would cost more than packing it saves, so a change that leaves size, inode, times and beginning as they
+  /// were goes unnoticed; no system call makes one. A path is no part of it: folders may be renamed. Empty when a shard is
+  /// no longer the file that was opened.
+  std::string identity() const override;
 
   /// The stored tensor, or nullptr.
   const TensorView* view(const std::string& name) const;

@@ -40,6 +40,9 @@ Distribution distributionOf(const TensorRef& tensor) {
 
 }  // namespace
 
+// The number before the seed: raise it when the same seed would give other values.
+std::string RandomWeights::identity() const { return "random 1, seed " + std::to_string(seed_); }
+
 Status RandomWeights::readRows(const TensorRef& tensor, const TensorSlice& slice, std::span<float> out) const {
   checkSlice(tensor, slice, out);
   const uint64_t key = tensorKey(seed_, tensor.name);

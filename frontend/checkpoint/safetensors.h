@@ -52,6 +52,7 @@ class SafetensorsFile {
   const std::string& path() const { return path_; }
   std::span<const TensorView> tensors() const { return header_.tensors; }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
+  const MappedFile& file() const { return file_; }
   /// nullptr if there is none of this name.
   const TensorView* find(std::string_view name) const;
 

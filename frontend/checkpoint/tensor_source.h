@@ -51,6 +51,10 @@ class TensorSource {
   /// Errors: as find; kUnsupported when the stored dtype is not f32, bf16, f16 or f64.
   virtual Status readRows(const TensorRef& tensor, const TensorSlice& slice, std::span<float> out) const = 0;
 
+  /// What the tensors are, for those who keep what they made of them: equal text means equal values. Cheap: no tensor is
+  /// read. Empty: not known, or no longer what was opened.
+  virtual std::string identity() const { return {}; }
+
   /// The whole tensor.
   Status readAll(const TensorRef& tensor, std::span<float> out) const {
     return readRows(tensor, TensorSlice::all(tensor), out);

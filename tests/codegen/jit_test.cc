@@ -1,4 +1,7 @@
 // The JIT: object cache (hits, damage, other keys), several calls, refusals, instruction set names; and how long it takes.
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -67,6 +70,23 @@ TEST_F(JitCache, EveryDamagedByteIsNoticed) {
     std::ofstream(path, std::ios::binary) << good.substr(0, at);
     EXPECT_EQ(cache.load(key), std::nullopt) << "cut at " << at;
   }
+}
+
+TEST_F(JitCache, FilesThatOthersCouldHaveWrittenAreNotRead) {
+  const ObjectCache cache(directory_);
+  cache.store("key", "machine code");
+  const std::string path = cache.path("key"), moved = directory_ / "moved";
+  ASSERT_EQ(::chmod(path.c_str(), 0620), 0);
+  EXPECT_EQ(cache.load("key"), std::nullopt) << "writable by its group";
+  ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
+  ASSERT_EQ(cache.load("key"), "machine code");
+  std::filesystem::rename(path, moved);
+  std::filesystem::create_symlink(moved, path);
+  EXPECT_EQ(cache.load("key"), std::nullopt) << "a symbolic link";
+  if (::geteuid() != 0) GTEST_SKIP() << "only root may give files away";
+  std::filesystem::rename(moved, path);
+  ASSERT_EQ(::chown(path.c_str(), 65534, 65534), 0);
+  EXPECT_EQ(cache.load("key"), std::nullopt) << "owned by another user";
 }
 
 TEST_F(JitCache, DamagedFilesAreRebuilt) {

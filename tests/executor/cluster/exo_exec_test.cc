@@ -93,7 +93,7 @@ class Plans : public testing::Test {
   }
 
   std::vector<std::string> flags(const std::string& plan, const std::string& node) const {
-    return {EXO_EXEC, "--plan=" + plan, "--node=" + node, "--threads=1", "--status_fd=1", "--cache_dir=" + (directory_ / "cache").string()};
+    return {EXO_EXEC, "--plan=" + plan, "--node=" + node, "--threads=1", "--status_fd=1", "--cache_dir=" + (directory_ / "cache").string(), "--weight_cache_dir=none"};
   }
 
   std::string addressIn(ChildProcess& process) {

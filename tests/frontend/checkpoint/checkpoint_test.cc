@@ -35,6 +35,30 @@ TEST(Checkpoint, ReadsSlicesOfBF16) {
   EXPECT_EQ(readSlice(llama, norm, {0, 1, 127, 128}), (std::vector<float>{1.0859375f}));
 }
 
+// Names of folders are no content; a file that was written to has another identity, whatever its size and times say.
+TEST(Checkpoint, IdentityFollowsTheFiles) {
+  const TemporaryFolder folder;
+  const fs::path before = folder.path() / "before", after = folder.path() / "after", file = after / "model.safetensors";
+  fs::create_directory(before);
+  fs::copy_file(kGolden / "llama" / "model.safetensors", before / "model.safetensors");
+  const std::string identity = Checkpoint::open(before)->identity();
+  EXPECT_FALSE(identity.empty());
+  EXPECT_EQ(Checkpoint::open(before)->identity(), identity);
+  fs::rename(before, after);
+  const auto opened = Checkpoint::open(after);
+  EXPECT_EQ(opened->identity(), identity);
+
+  const auto modified = fs::last_write_time(file);
+  std::fstream writer(file, std::ios::in | std::ios::out | std::ios::binary);
+  writer.seekp(-1, std::ios::end);
+  writer.put('\x11');
+  writer.close();
+  fs::last_write_time(file, modified);
+  EXPECT_EQ(opened->identity(), "") << "changed since it was opened";
+  EXPECT_NE(Checkpoint::open(after)->identity(), identity);
+  EXPECT_NE(Checkpoint::open(kGolden / "llama_sharded")->identity(), identity);
+}
+
 TEST(Checkpoint, ReadsShardsOfF32) {
   const Checkpoint sharded = openGolden("llama_sharded");
   EXPECT_EQ(sharded.names().size(), 29u);

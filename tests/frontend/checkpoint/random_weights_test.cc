@@ -75,6 +75,11 @@ TEST(RandomWeights, NeighboursAreUncorrelated) {
   }
 }
 
+TEST(RandomWeights, IdentityIsTheSeed) {
+  EXPECT_EQ(RandomWeights(3).identity(), RandomWeights(3).identity());
+  EXPECT_NE(RandomWeights(3).identity(), RandomWeights(4).identity());
+}
+
 // Printed, not asserted: shared machines are too noisy for a bound that means something.
 TEST(RandomWeights, Speed) {
   std::vector<float> values(1 << 22);
