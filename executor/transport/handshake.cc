@@ -32,11 +32,13 @@ void takeDescriptors(msghdr& message, FileDescriptor& keep) {
 
 }  // namespace
 
-Handshake Handshake::dialer(FileDescriptor socket, const SessionKey& key, const Claims& claims, std::string peer_name) {
+Handshake Handshake::dialer(FileDescriptor socket, const SessionKey& key, const Claims& claims, std::string peer_name,
+                            VerbsTerms verbs) {
   Handshake out(std::move(socket), key, State::kConnecting);
   out.hello_.claims = claims;
   out.hello_known_ = true;
   out.peer_name_ = std::move(peer_name);
+  out.verbs_ = verbs;
   return out;
 }
 
@@ -69,6 +71,7 @@ Handshake::Progress Handshake::advance() {
 
 Status Handshake::step() {
   if (state_ == State::kConnecting) return onConnected();
+  if (state_ == State::kVerbs) return onVerbs();
   EXO_ASSIGN(const bool complete, readAwaited());
   if (!complete) return {};
   in_bytes_ = 0;
@@ -156,8 +159,11 @@ Status Handshake::onHello() {
   EXO_TRY(checkHello(hello_));
   hello_known_ = true;
   Judgement judgement = judge_(hello_.claims);
-  if (hello_.claims.kind != static_cast<uint32_t>(listening_kind_)) judgement.refusal = Refusal::kKind;
+  // Verbs is agreed upon over TCP.
+  const Kind socket_kind = kind() == Kind::kVerbs ? Kind::kTcp : kind();
+  if (socket_kind != listening_kind_) judgement.refusal = Refusal::kKind;
   peer_name_ = judgement.peer_name;
+  verbs_ = judgement.verbs;
   EXO_ASSIGN(challenge_, makeChallenge(key_, hello_, judgement.refusal, judgement.detail));
   EXO_TRY(write(bytesOf(challenge_)));
   if (judgement.refusal != Refusal::kNone)
@@ -196,13 +202,38 @@ Status Handshake::onAccept() {
 
 Status Handshake::finish(End end) {
   const int rank = *peer();
-  if (kind() == Kind::kShm) {
-    EXO_ASSIGN(Mapping memory, Mapping::shared(memory_fd_, ShmConnection::memoryBytes(ring())));
-    memory_fd_.reset();
-    connection_ = std::make_unique<ShmConnection>(rank, peer_name_, ring(), end, std::move(socket_), std::move(memory));
-  } else {
-    EXO_ASSIGN(connection_, TcpConnection::create(rank, peer_name_, ring(), std::move(socket_)));
+  if (kind() == Kind::kVerbs) {
+    const auto authenticate = [key = key_, hello = hello_, challenge = challenge_](std::string_view label, std::span<const std::byte> bytes) {
+      return macOf(key, hello, challenge, label, bytes);
+    };
+    negotiation_ = std::make_unique<verbs::Negotiation>(end, *verbs_.ports, verbs_.demand, authenticate, rank, peer_name_, ring());
+    state_ = State::kVerbs;
+    return {};
   }
+  if (kind() == Kind::kTcp) return finishTcp("");
+  EXO_ASSIGN(Mapping memory, Mapping::shared(memory_fd_, ShmConnection::memoryBytes(ring())));
+  memory_fd_.reset();
+  connection_ = std::make_unique<ShmConnection>(rank, peer_name_, ring(), end, std::move(socket_), std::move(memory));
+  connection_->setWhy("one host");
+  state_ = State::kDone;
+  return {};
+}
+
+Status Handshake::finishTcp(const std::string& why) {
+  EXO_ASSIGN(connection_, TcpConnection::create(*peer(), peer_name_, ring(), std::move(socket_)));
+  connection_->setWhy(why);
+  state_ = State::kDone;
+  return {};
+}
+
+Status Handshake::onVerbs() {
+  EXO_ASSIGN(const verbs::Negotiation::Progress progress, negotiation_->advance(socket_));
+  if (progress == verbs::Negotiation::Progress::kPending) return {};
+  if (progress == verbs::Negotiation::Progress::kWithout) return finishTcp(negotiation_->why());
+  auto connection = negotiation_->takeConnection();
+  connection->adopt(std::move(socket_));
+  connection->setWhy(negotiation_->why());
+  connection_ = std::move(connection);
   state_ = State::kDone;
   return {};
 }

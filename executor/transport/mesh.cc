@@ -56,8 +56,10 @@ struct Incoming {
 std::vector<Kind> kindsToTry(const PeerOptions& peer, const Endpoint& here) {
   if (peer.choice == Choice::kShm) return {Kind::kShm};
   if (peer.choice == Choice::kTcp) return {Kind::kTcp};
+  if (peer.choice == Choice::kVerbs) return {Kind::kVerbs};
   const bool same_host = !here.boot_id.empty() && here.boot_id == peer.endpoint.boot_id && !peer.endpoint.unix_name.empty();
-  return same_host ? std::vector{Kind::kShm, Kind::kTcp} : std::vector{Kind::kTcp};
+  // Where verbs is not possible, what was dialled for it becomes tcp.
+  return same_host ? std::vector{Kind::kShm, Kind::kVerbs} : std::vector{Kind::kVerbs};
 }
 
 /// Makes all links of one mesh: one poll() loop over the listeners and every handshake under way.
@@ -108,6 +110,14 @@ class Linker {
             static_cast<uint32_t>(kind), options_.epoch, options_.ring.slot_bytes, options_.ring.num_slots};
   }
 
+  /// Looked for when first needed: opening devices takes a while, and one host needs none.
+  VerbsTerms termsFor(const PeerOptions& peer) {
+    static const verbs::LocalPorts forbidden = {{}, "told to use tcp"};
+    if (peer.choice == Choice::kTcp) return {&forbidden, verbs::Negotiation::Demand::kNo};
+    if (!ports_) ports_ = verbs::findPorts(options_.device);
+    return {&*ports_, peer.choice == Choice::kVerbs ? verbs::Negotiation::Demand::kYes : verbs::Negotiation::Demand::kNo};
+  }
+
   Status dialAll() {
     for (Outgoing& out : outgoing_) {
       if (links_[out.peer->rank] || out.handshake || Clock::now() < out.next_dial) continue;
@@ -121,7 +131,8 @@ class Linker {
         redial(out, "cannot connect: " + errnoText(dial.error));
         continue;
       }
-      out.handshake = Handshake::dialer(std::move(dial.socket), options_.session_key, claimsFor(*out.peer, kind), out.peer->name);
+      out.handshake = Handshake::dialer(std::move(dial.socket), options_.session_key, claimsFor(*out.peer, kind), out.peer->name,
+                                        kind == Kind::kVerbs ? termsFor(*out.peer) : VerbsTerms{});
     }
     return {};
   }
@@ -168,7 +179,7 @@ class Linker {
   void advanceIncoming() {
     for (auto in = incoming_.begin(); in != incoming_.end();) {
       const Handshake::Progress progress = in->handshake.advance();
-      const bool late = progress == Handshake::Progress::kPending && Clock::now() >= in->deadline;
+      const bool late = progress == Handshake::Progress::kPending && !in->handshake.trusted() && Clock::now() >= in->deadline;
       if (progress == Handshake::Progress::kPending && !late) {
         ++in;
         continue;
@@ -206,7 +217,7 @@ class Linker {
     }
   }
 
-  Judgement judge(const Claims& claims) const {
+  Judgement judge(const Claims& claims) {
     const auto refuse = [](Refusal refusal, uint64_t detail) { return Judgement{refusal, detail, ""}; };
     if (claims.listener_rank != static_cast<uint32_t>(options_.rank)) return refuse(Refusal::kListenerRank, options_.rank);
     if (claims.world != static_cast<uint32_t>(options_.world)) return refuse(Refusal::kWorld, options_.world);
@@ -215,23 +226,41 @@ class Linker {
     if (claims.num_slots != options_.ring.num_slots) return refuse(Refusal::kNumSlots, options_.ring.num_slots);
     for (const PeerOptions& peer : options_.peers) {
       if (static_cast<uint32_t>(peer.rank) != claims.dialer_rank || peer.rank <= options_.rank) continue;
-      const bool shm = claims.kind == static_cast<uint32_t>(Kind::kShm);
-      if (peer.choice == (shm ? Choice::kTcp : Choice::kShm)) return refuse(Refusal::kKind, 0);
-      return {Refusal::kNone, 0, peer.name};
+      const auto kind = static_cast<Kind>(claims.kind);
+      if (!accepts(peer.choice, kind)) return refuse(Refusal::kKind, 0);
+      return {Refusal::kNone, 0, peer.name, kind == Kind::kVerbs ? termsFor(peer) : VerbsTerms{}};
     }
     return refuse(Refusal::kDialerRank, 0);
+  }
+
+  static bool accepts(Choice choice, Kind kind) {
+    switch (kind) {
+      case Kind::kShm: return choice == Choice::kAuto || choice == Choice::kShm;
+      case Kind::kTcp: return choice == Choice::kAuto || choice == Choice::kTcp;
+      case Kind::kVerbs: return choice != Choice::kShm;
+      default: return false;
+    }
   }
 
   Listener listener_;
   const MeshOptions& options_;
   std::vector<std::unique_ptr<Connection>> links_;
   Clock::time_point deadline_;
+  std::optional<verbs::LocalPorts> ports_;
   std::vector<Outgoing> outgoing_;
   std::list<Incoming> incoming_;
   std::map<int, std::string> notes_;  // per rank: why there is no link yet
 };
 
 }  // namespace
+
+Result<Choice> parseChoice(std::string_view text) {
+  constexpr std::pair<std::string_view, Choice> kNames[] = {
+      {"auto", Choice::kAuto}, {"shm", Choice::kShm}, {"verbs", Choice::kVerbs}, {"tcp", Choice::kTcp}};
+  for (const auto& [name, choice] : kNames)
+    if (text == name) return choice;
+  return invalid("transport: expected auto, shm, verbs or tcp, got \"", text.substr(0, 100), "\"");
+}
 
 Result<std::unique_ptr<Mesh>> Mesh::connect(Listener listener, const MeshOptions& options) {
   EXO_TRY(validate(options, listener.endpoint()));

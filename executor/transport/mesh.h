@@ -1,8 +1,9 @@
 // The links of one rank in one epoch. Two phases: every rank opens a Listener and publishes its endpoint; then each calls
 // Mesh::connect with the endpoints of the peers it needs. Of a pair the higher rank dials, the lower one listens.
 //
-// Transport of a pair: shm when both have the same boot id and the peer's abstract Unix socket can be reached from here
-// (containers may share a kernel and not a network namespace), else tcp; unless one is demanded.
+// Transport of a pair, unless one is demanded: shm when both have the same boot id and the peer's abstract Unix socket can be
+// reached from here (containers may share a kernel and not a network namespace); else verbs when both have an active port
+// and a first write arrives; else tcp. Connection::why() tells.
 // Threads: one at a time.
 #pragma once
 
@@ -12,17 +13,21 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "executor/transport/listener.h"
 #include "executor/transport/session.h"
 #include "executor/transport/transport.h"
+#include "executor/transport/verbs/path.h"
 #include "executor/transport/waiter.h"
 #include "ir/base/result.h"
 
 namespace exo::transport {
 
-enum class Choice { kAuto, kShm, kTcp };
+enum class Choice { kAuto, kShm, kVerbs, kTcp };
+/// "auto", "shm", "verbs", "tcp"
+Result<Choice> parseChoice(std::string_view text);
 
 struct PeerOptions {
   int rank = 0;
@@ -38,6 +43,7 @@ struct MeshOptions {
   SessionKey session_key = {};
   std::vector<PeerOptions> peers;  // those this rank talks to; each must list this rank too
   RingShape ring;
+  verbs::DeviceChoice device;      // for verbs
   std::chrono::milliseconds connect_timeout{10'000};   // until all peers are linked
   std::chrono::milliseconds handshake_timeout{3'000};  // of one connection: strangers are dropped after it
   const std::atomic<bool>* cancel = nullptr;           // outlives the mesh; true stops any wait with kCancelled
@@ -49,7 +55,7 @@ class Mesh {
   /// kTimeout naming who is missing, kMismatch for a peer with another key, epoch, world or ring, kCancelled, kIo.
   static Result<std::unique_ptr<Mesh>> connect(Listener listener, const MeshOptions& options);
 
-  /// Of links made otherwise (simulated, verbs). links[r] is null where there is none; its size is the world.
+  /// Of links made otherwise (simulated). links[r] is null where there is none; its size is the world.
   Mesh(int rank, std::vector<std::unique_ptr<Connection>> links, const std::atomic<bool>* cancel);
 
   int rank() const { return rank_; }

@@ -15,7 +15,7 @@ namespace exo::transport {
 namespace {
 
 constexpr uint64_t kMagic = 0x006b6e696c6f7865;  // "exolink\0"
-constexpr uint64_t kVersion = 1;
+constexpr uint64_t kVersion = 2;
 
 static_assert(std::endian::native == std::endian::little, "messages lie in memory as they travel");
 static_assert(std::has_unique_object_representations_v<Hello>);
@@ -27,12 +27,14 @@ void append(std::vector<uint8_t>& out, const void* data, size_t size) {
 }
 
 /// Everything both sides said so far, under a label per direction, so that no message can be reflected as another.
-Mac transcriptMac(const SessionKey& key, std::string_view label, const Hello& hello, Challenge challenge) {
+Mac transcriptMac(const SessionKey& key, std::string_view label, const Hello& hello, Challenge challenge,
+                  std::span<const std::byte> message = {}) {
   challenge.mac = {};
   std::vector<uint8_t> transcript;
   append(transcript, label.data(), label.size());
   append(transcript, &hello, sizeof(hello));
   append(transcript, &challenge, sizeof(challenge));
+  append(transcript, message.data(), message.size());
   Mac mac = {};
   unsigned length = 0;
   const unsigned char* done = HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), transcript.data(),
@@ -40,8 +42,6 @@ Mac transcriptMac(const SessionKey& key, std::string_view label, const Hello& he
   EXO_CHECK(done != nullptr && length == mac.size()) << "HMAC-SHA256 is unavailable";
   return mac;
 }
-
-bool same(const Mac& a, const Mac& b) { return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0; }
 
 template <class... Parts>
 Error mismatch(const Parts&... parts) {
@@ -55,6 +55,8 @@ Status randomNonce(Nonce& nonce) {
 }
 
 }  // namespace
+
+bool equal(const Mac& a, const Mac& b) { return CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0; }
 
 std::string describe(Refusal refusal, const Claims& claims, uint64_t detail) {
   const auto pair = [&](const char* noun, uint64_t here) {
@@ -95,7 +97,7 @@ Result<Challenge> makeChallenge(const SessionKey& key, const Hello& hello, Refus
 
 Status checkChallenge(const SessionKey& key, const Hello& hello, const Challenge& challenge) {
   if (challenge.magic != kMagic) return mismatch("not a rank: it does not speak this protocol");
-  if (!same(challenge.mac, transcriptMac(key, "exo listener", hello, challenge)))
+  if (!equal(challenge.mac, transcriptMac(key, "exo listener", hello, challenge)))
     return mismatch("the session keys differ: the listener could not prove that it has ours");
   if (challenge.refusal != 0)
     return mismatch("refused: ", describe(static_cast<Refusal>(challenge.refusal), hello.claims, challenge.detail));
@@ -107,7 +109,7 @@ Proof makeProof(const SessionKey& key, const Hello& hello, const Challenge& chal
 }
 
 Status checkProof(const SessionKey& key, const Hello& hello, const Challenge& challenge, const Proof& proof) {
-  if (!same(proof.mac, makeProof(key, hello, challenge).mac))
+  if (!equal(proof.mac, makeProof(key, hello, challenge).mac))
     return mismatch("the session keys differ: the dialer could not prove that it has ours");
   return {};
 }
@@ -117,8 +119,12 @@ Accept makeAccept(const SessionKey& key, const Hello& hello, const Challenge& ch
 }
 
 Status checkAccept(const SessionKey& key, const Hello& hello, const Challenge& challenge, const Accept& accept) {
-  if (!same(accept.mac, makeAccept(key, hello, challenge).mac)) return mismatch("the listener's acceptance is forged");
+  if (!equal(accept.mac, makeAccept(key, hello, challenge).mac)) return mismatch("the listener's acceptance is forged");
   return {};
+}
+
+Mac macOf(const SessionKey& key, const Hello& hello, const Challenge& challenge, std::string_view label, std::span<const std::byte> message) {
+  return transcriptMac(key, label, hello, challenge, message);
 }
 
 }  // namespace exo::transport

@@ -15,12 +15,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "executor/transport/transport.h"
 #include "ir/base/result.h"
 
 namespace exo::transport {
+
+/// Which end of a link.
+enum class End { kDialer, kListener };
 
 using SessionKey = std::array<uint8_t, 32>;
 using Nonce = std::array<uint8_t, 32>;
@@ -73,5 +78,9 @@ Proof makeProof(const SessionKey& key, const Hello& hello, const Challenge& chal
 Status checkProof(const SessionKey& key, const Hello& hello, const Challenge& challenge, const Proof& proof);
 Accept makeAccept(const SessionKey& key, const Hello& hello, const Challenge& challenge);
 Status checkAccept(const SessionKey& key, const Hello& hello, const Challenge& challenge, const Accept& accept);
+/// In a time that does not depend on where they differ.
+bool equal(const Mac& a, const Mac& b);
+/// Of what both say later on the same connection; `label` differs by direction.
+Mac macOf(const SessionKey& key, const Hello& hello, const Challenge& challenge, std::string_view label, std::span<const std::byte> message);
 
 }  // namespace exo::transport

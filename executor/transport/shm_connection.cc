@@ -1,7 +1,5 @@
 #include "executor/transport/shm_connection.h"
 
-#include <cerrno>
-
 namespace exo::transport {
 
 size_t ShmConnection::windowBytes(const RingShape& ring) {
@@ -88,12 +86,10 @@ void ShmConnection::release(uint64_t seq) {
 Status ShmConnection::status() {
   if (violation_) return *violation_;
   if (lost_) return *lost_;
-  char byte = 0;
-  const ssize_t got = recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return {};
-  if (got > 0) {
-    breakProtocol("it spoke on the silent socket");
-    return *violation_;
+  switch (socket_.state()) {
+    case PeerSocket::State::kSilent: return {};
+    case PeerSocket::State::kSpoke: breakProtocol("it spoke on the silent socket"); return *violation_;
+    case PeerSocket::State::kEnded: break;
   }
   lost_ = makeError(ErrorCode::kPeerLost, ErrorScope::kLink, "rank ", peer(), " (", peerName(), ") closed the link or died");
   return *lost_;

@@ -12,12 +12,11 @@
 #include <vector>
 
 #include "executor/transport/mapping.h"
-#include "executor/transport/socket.h"
+#include "executor/transport/peer_socket.h"
+#include "executor/transport/session.h"
 #include "executor/transport/transport.h"
 
 namespace exo::transport {
-
-enum class End { kDialer, kListener };
 
 class ShmConnection final : public Connection {
  public:
@@ -57,7 +56,7 @@ class ShmConnection final : public Connection {
   static Window windowAt(std::byte* base, const RingShape& ring);
   void breakProtocol(const std::string& why);
 
-  FileDescriptor socket_;
+  PeerSocket socket_;
   Mapping memory_;
   Window mine_;
   Window theirs_;

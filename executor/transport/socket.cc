@@ -66,11 +66,16 @@ Result<FileDescriptor> listenOn(const SocketAddress& address, const std::string&
   return fd;
 }
 
-Result<uint16_t> boundPort(const FileDescriptor& socket) {
+SocketAddress localAddress(const FileDescriptor& socket) {
   SocketAddress address;
   address.length = sizeof(address.storage);
-  if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0)
-    return makeError(ErrorCode::kIo, "getsockname: ", errnoText(errno));
+  if (getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address.storage), &address.length) != 0) return {};
+  return address;
+}
+
+Result<uint16_t> boundPort(const FileDescriptor& socket) {
+  const SocketAddress address = localAddress(socket);
+  if (address.length == 0) return makeError(ErrorCode::kIo, "getsockname: ", errnoText(errno));
   const bool v6 = address.storage.ss_family == AF_INET6;
   return ntohs(v6 ? reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_port
                   : reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_port);

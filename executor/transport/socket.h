@@ -36,6 +36,9 @@ struct Dial {
 Dial startDial(const SocketAddress& address);
 int connectError(const FileDescriptor& socket);
 
+/// Our end of a connection; zero family when there is none.
+SocketAddress localAddress(const FileDescriptor& socket);
+
 /// No Nagle delay; dead hosts are noticed within about ten seconds. Failures are harmless and ignored.
 void tuneTcp(const FileDescriptor& socket);
 

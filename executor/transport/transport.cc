@@ -7,6 +7,7 @@ const char* name(Kind kind) {
     case Kind::kShm: return "shm";
     case Kind::kTcp: return "tcp";
     case Kind::kSimulated: return "simulated";
+    case Kind::kVerbs: return "verbs";
   }
   return "?";
 }

@@ -9,7 +9,7 @@
 //   sendSlot(seq)   where to write             receiveSlot(seq) where to read
 //   commit(seq, n)  n bytes, then the flag     release(seq)     the credit
 //
-// What a slot is: shm: memory of the peer's window itself. tcp (and verbs): a local slot kept until the peer's credit.
+// What a slot is: shm: memory of the peer's window itself. tcp, verbs: a local slot kept until the peer's credit.
 // Threads: one thread at a time per connection. No call blocks: waiting is waiter.h over these calls.
 #pragma once
 
@@ -22,7 +22,7 @@
 
 namespace exo::transport {
 
-enum class Kind { kShm, kTcp, kSimulated };
+enum class Kind { kShm, kTcp, kSimulated, kVerbs };
 const char* name(Kind kind);
 
 /// Shape of the ring of either direction; equal at both ends of a link.
@@ -53,6 +53,9 @@ class Connection {
   int peer() const { return peer_; }
   const std::string& peerName() const { return peer_name_; }
   const RingShape& ring() const { return ring_; }
+  /// Why this transport, and over what: "rxe0 port 1, RoCE v2 10.0.0.1, MTU 4096", "no verbs: no verbs device".
+  const std::string& why() const { return why_; }
+  void setWhy(std::string why) { why_ = std::move(why); }
 
   /// The next message to commit, and the next one to release: both go up by one each time.
   uint64_t sendSequence() const { return send_sequence_; }
@@ -87,6 +90,7 @@ class Connection {
   int peer_;
   std::string peer_name_;
   RingShape ring_;
+  std::string why_;
   uint64_t send_sequence_ = 0;
   uint64_t receive_sequence_ = 0;
 };
