@@ -87,9 +87,15 @@ size_t filesIn(const char* folder) {
   return static_cast<size_t>(std::distance(begin(entries), end(entries)));
 }
 
-class RealProcesses : public testing::TestWithParam<Choice> {};
-INSTANTIATE_TEST_SUITE_P(Wires, RealProcesses, testing::Values(Choice::kShm, Choice::kTcp),
-                         [](const auto& param) { return std::string(param.param == Choice::kShm ? "shm" : "tcp"); });
+class RealProcesses : public testing::TestWithParam<Choice> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == Choice::kVerbs) EXO_SKIP_WITHOUT(transport::Wire::kVerbs);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Wires, RealProcesses, testing::Values(Choice::kShm, Choice::kTcp, Choice::kVerbs), [](const auto& param) {
+                           return std::string(param.param == Choice::kShm ? "shm" : param.param == Choice::kTcp ? "tcp" : "verbs");
+                         });
 
 TEST_P(RealProcesses, ProgressOnOneProcessor) {
   const auto begin = Clock::now();

@@ -67,7 +67,7 @@ std::vector<uint8_t> pattern(uint64_t seq, size_t size) {
 class Link : public testing::TestWithParam<Wire> {
  protected:
   void SetUp() override {
-    if (const std::string why = missing(GetParam()); !why.empty()) GTEST_SKIP() << why;
+    EXO_SKIP_WITHOUT(GetParam());
   }
 };
 INSTANTIATE_TEST_SUITE_P(Wires, Link, testing::Values(Wire::kShm, Wire::kTcp, Wire::kVerbs, Wire::kSimulated),
@@ -95,7 +95,7 @@ TEST_P(Link, SlotsAreAlignedAndNotOverrun) {
 
 TEST_P(Link, ManyMessagesOfAnySizeBothWaysAtOnce) {
   World world(2, GetParam(), kRing);
-  constexpr int kMessages = 3000;
+  const int kMessages = GetParam() == Wire::kVerbs ? 600 : 3000;  // its device is emulated
   onThreads(2, [&](int rank) {
     Connection& link = world.meshes[rank]->peer(1 - rank);
     std::mt19937 mine(rank), theirs(1 - rank);

@@ -75,6 +75,8 @@ inline std::string missing(Wire wire) {
   const auto ports = verbs::openPorts({});
   return ports.ok() ? "" : ports.error().message();
 }
+#define EXO_SKIP_WITHOUT(wire) \
+  if (const std::string why = missing(wire); !why.empty()) GTEST_SKIP() << why
 
 /// One mesh per rank; all connected.
 struct World {

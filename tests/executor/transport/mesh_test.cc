@@ -90,28 +90,77 @@ TEST(Mesh, AutoTakesSharedMemoryOnOneHost) {
   EXPECT_EQ(kinds, (std::vector{Kind::kShm, Kind::kShm}));
 }
 
-TEST(Mesh, AutoTakesTcpWhereTheLocalSocketCannotBeReached) {
-  Listeners open(2);
-  open.endpoints[0].unix_name = "exo-not-there";
+/// Links two ranks, each with its own choice; both must come to the same transport. Why they did is added to `whys`.
+Kind linkedBy(Listeners& open, Choice choice0, Choice choice1, std::vector<std::string>& whys, const std::string& device1 = "") {
   std::vector<Kind> kinds(2);
+  whys.assign(2, "");
   onThreads(2, [&](int rank) {
-    auto mesh = Mesh::connect(std::move(open.listeners[rank]), optionsFor(rank, open.endpoints, Choice::kAuto));
+    MeshOptions options = optionsFor(rank, open.endpoints, rank == 0 ? choice0 : choice1);
+    if (rank == 1) options.device.name = device1;
+    auto mesh = Mesh::connect(std::move(open.listeners[rank]), options);
     ASSERT_TRUE(mesh.ok()) << mesh.error().message();
     kinds[rank] = (*mesh)->peer(1 - rank).kind();
+    whys[rank] = (*mesh)->peer(1 - rank).why();
+    sendText((*mesh)->peer(1 - rank), "hello from " + std::to_string(rank));
+    EXPECT_EQ(receiveText((*mesh)->peer(1 - rank)), "hello from " + std::to_string(1 - rank));
   });
-  EXPECT_EQ(kinds, (std::vector{Kind::kTcp, Kind::kTcp}));
+  EXPECT_EQ(kinds[0], kinds[1]);
+  return kinds[0];
 }
 
-TEST(Mesh, AutoTakesTcpBetweenHosts) {
+/// What auto comes to where shm is not possible; it says why.
+void expectVerbsOrTcp(Listeners& open) {
+  std::vector<std::string> whys;
+  const std::string no_verbs = missing(Wire::kVerbs);
+  EXPECT_EQ(linkedBy(open, Choice::kAuto, Choice::kAuto, whys), no_verbs.empty() ? Kind::kVerbs : Kind::kTcp);
+  const std::string expected = no_verbs.empty() ? "RoCE v2" : "no verbs: " + no_verbs;
+  for (const std::string& why : whys) EXPECT_NE(why.find(expected), std::string::npos) << why;
+}
+
+TEST(Mesh, AutoTakesVerbsOrTcpWhereTheLocalSocketCannotBeReached) {
+  Listeners open(2);
+  open.endpoints[0].unix_name = "exo-not-there";
+  expectVerbsOrTcp(open);
+}
+
+TEST(Mesh, AutoTakesVerbsOrTcpBetweenHosts) {
   Listeners open(2);
   open.endpoints[0].boot_id = "another";
-  std::vector<Kind> kinds(2);
+  expectVerbsOrTcp(open);
+}
+
+TEST(Mesh, ARankToldToUseTcpGetsItFromOneThatMayUseVerbs) {
+  for (const auto& [choice0, choice1] : {std::pair{Choice::kTcp, Choice::kAuto}, std::pair{Choice::kAuto, Choice::kTcp}}) {
+    Listeners open(2);
+    open.endpoints[0].boot_id = "another";
+    std::vector<std::string> whys;
+    EXPECT_EQ(linkedBy(open, choice0, choice1, whys), Kind::kTcp);
+  }
+}
+
+TEST(Mesh, ADeviceThatIsNotThereIsTold) {
+  Listeners open(2);
+  open.endpoints[0].boot_id = "another";
+  std::vector<std::string> whys;
+  EXPECT_EQ(linkedBy(open, Choice::kAuto, Choice::kAuto, whys, "nowhere0"), Kind::kTcp);
+  EXPECT_NE(whys[0].find("no verbs"), std::string::npos) << whys[0];
+  EXPECT_NE(whys[1].find("no verbs"), std::string::npos) << whys[1];
+  if (!missing(Wire::kVerbs).empty()) return;
+  EXPECT_NE(whys[0].find("at node1: no verbs device nowhere0"), std::string::npos) << whys[0];
+}
+
+TEST(Mesh, VerbsDemandedAndNotPossibleIsAnErrorOnBothSides) {
+  if (missing(Wire::kVerbs).empty()) GTEST_SKIP() << "verbs is possible here";
+  Listeners open(2);
   onThreads(2, [&](int rank) {
-    auto mesh = Mesh::connect(std::move(open.listeners[rank]), optionsFor(rank, open.endpoints, Choice::kAuto));
-    ASSERT_TRUE(mesh.ok()) << mesh.error().message();
-    kinds[rank] = (*mesh)->peer(1 - rank).kind();
+    MeshOptions options = optionsFor(rank, open.endpoints, rank == 0 ? Choice::kAuto : Choice::kVerbs);
+    options.connect_timeout = 1000ms;
+    const auto mesh = Mesh::connect(std::move(open.listeners[rank]), options);
+    ASSERT_FALSE(mesh.ok());
+    EXPECT_EQ(mesh.error().code(), rank == 0 ? ErrorCode::kTimeout : ErrorCode::kMismatch);
+    EXPECT_NE(mesh.error().message().find("verbs is demanded, but there is no verbs: " + missing(Wire::kVerbs)), std::string::npos)
+        << mesh.error().message();
   });
-  EXPECT_EQ(kinds, (std::vector{Kind::kTcp, Kind::kTcp}));
 }
 
 TEST(Mesh, MixesTransportsAndLinksOnlyListedPeers) {
@@ -174,7 +223,7 @@ std::vector<std::optional<Error>> connectDiffering(Choice choice, const std::fun
 }
 
 TEST(Mesh, AWrongKeyIsToldOnBothSides) {
-  for (Choice choice : {Choice::kShm, Choice::kTcp}) {
+  for (Choice choice : {Choice::kShm, Choice::kTcp, Choice::kVerbs}) {
     const auto errors = connectDiffering(choice, [](MeshOptions& options) { options.session_key = testKey(2); });
     ASSERT_TRUE(errors[0] && errors[1]);
     EXPECT_EQ(errors[1]->code(), ErrorCode::kMismatch);
@@ -276,6 +325,7 @@ TEST(Mesh, LeavesNothingBehind) {
   const size_t descriptors = openDescriptors(), files = filesIn("/dev/shm");
   {
     World shm(4, Wire::kShm), tcp(4, Wire::kTcp);
+    if (missing(Wire::kVerbs).empty()) World verbs(2, Wire::kVerbs);
     EXPECT_EQ(filesIn("/dev/shm"), files);
   }
   (void)connectDiffering(Choice::kShm, [](MeshOptions& options) { options.session_key = testKey(2); });
