@@ -237,7 +237,7 @@ Status run() {
     EXO_ASSIGN(plan, planForTwo());
   }
   for (const std::string& transport : transports) {
-    EXO_ASSIGN(const transport::Choice choice, parseTransport(transport));
+    EXO_ASSIGN(const transport::Choice choice, transport::parseChoice(transport));
     LatencyBySize alone;
     EXO_TRY(allReduceAlone(choice, alone));
     print(transport, alone, floor);

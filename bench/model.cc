@@ -27,7 +27,7 @@ DEFINE_string(quants, "q4,q8,bf16", "quantisations");
 DEFINE_string(nodes, "1,2", "numbers of nodes on this machine");
 DEFINE_string(strategy, "tp", "tp, pp or a grid such as tp2pp2");
 DEFINE_string(weight_cache_dir, "none", "of packed weights: a directory, whose files are mapped, or none: private memory");
-DEFINE_string(transport, "auto", "between nodes: auto, shm, tcp");
+DEFINE_string(transport, "auto", "between nodes: auto, shm, verbs, tcp");
 DEFINE_string(isa, "auto", "kernels for: auto, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
 DEFINE_int64(prompt, 512, "tokens of the prompt");
 DEFINE_int64(generate, 64, "tokens to generate");

@@ -36,7 +36,8 @@ DEFINE_double(peer_timeout, 5, "seconds of silence after which a node counts as 
 DEFINE_double(step_timeout, 30, "seconds that one operation between nodes may take");
 DEFINE_string(cache_dir, "", "directory for compiled kernels; default: $XDG_CACHE_HOME/exo or ~/.cache/exo; none: no cache");
 DEFINE_string(weight_cache_dir, "", "directory for packed weights, which the next start maps; default: $XDG_CACHE_HOME/exo/weights or ~/.cache/exo/weights; none: no cache. Its files may be deleted at any time");
-DEFINE_string(transport, "auto", "how tensors travel: auto, shm, tcp");
+DEFINE_string(transport, "auto", "how tensors travel: auto (shm on one host, else verbs where it works, else tcp), shm, verbs, tcp");
+DEFINE_string(rdma_device, "", "name[:port[:gid index]] of the device for verbs; default: the fastest port that reaches each peer");
 DEFINE_string(profile, "", "write what every thread did in every step to this file at the end, for Perfetto or chrome://tracing");
 DEFINE_bool(die_with_parent, false, "end at once when the process that started this one ends");
 DEFINE_int32(status_fd, -1, "descriptor to write events to, as lines of JSON");
@@ -51,7 +52,7 @@ constexpr double kMaxSeconds = 86'400;
 
 const std::vector<std::string> kFlags = {"plan",         "node",         "listen",    "coordinator", "threads",         "isa",
                                          "model",        "random_weights", "secret_file", "join_timeout", "peer_timeout", "step_timeout",
-                                         "cache_dir",    "weight_cache_dir", "transport",    "die_with_parent", "status_fd", "measure_only", "profile"};
+                                         "cache_dir",    "weight_cache_dir", "transport",    "rdma_device", "die_with_parent", "status_fd", "measure_only", "profile"};
 
 std::string helpText() {
   return std::string("exo-exec ") + kVersion +
@@ -127,12 +128,17 @@ Result<cluster::NodeOptions> nodeOptions(const plan::Plan& plan, std::optional<u
   return options;
 }
 
-Result<EngineWorkerOptions> workerOptions() {
+Result<EngineWorkerOptions> workerOptions(StatusPipe& pipe) {
   EngineWorkerOptions options;
   if (FLAGS_threads < 0) return invalid("--threads: expected 0 or more, got ", FLAGS_threads);
   options.threads = FLAGS_threads;
   EXO_ASSIGN(options.isa, codegen::parseIsa(FLAGS_isa));
-  EXO_ASSIGN(options.transport, parseTransport(FLAGS_transport));
+  EXO_ASSIGN(options.transport, transport::parseChoice(FLAGS_transport));
+  EXO_ASSIGN(options.rdma_device, transport::verbs::parseDeviceChoice(FLAGS_rdma_device));
+  options.on_link = [&pipe](const std::string& node, transport::Kind kind, const std::string& why) {
+    pipe.link(node, transport::name(kind), why);
+    LOG(INFO) << "link to node " << node << ": " << transport::name(kind) << (why.empty() ? "" : " (" + why + ")");
+  };
   EXO_ASSIGN(options.step_timeout, seconds("step_timeout", FLAGS_step_timeout));
   options.cache_dir = cacheDirectory(FLAGS_cache_dir, "");
   options.weight_cache_dir = cacheDirectory(FLAGS_weight_cache_dir, "/weights");

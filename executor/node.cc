@@ -28,13 +28,6 @@ cluster::GenerateStats toCluster(const runtime::GenerationResult& result) {
 
 }  // namespace
 
-Result<transport::Choice> parseTransport(const std::string& text) {
-  if (text == "auto") return transport::Choice::kAuto;
-  if (text == "shm") return transport::Choice::kShm;
-  if (text == "tcp") return transport::Choice::kTcp;
-  return invalid("--transport: expected auto, shm or tcp, got \"", text, "\"");
-}
-
 EngineWorker::EngineWorker(program::Program program, std::vector<int32_t> eos_ids, std::unique_ptr<TensorSource> weights, EngineWorkerOptions options,
                            cluster::StopSignal& stop)
     : program_(std::move(program)), eos_ids_(std::move(eos_ids)), weights_(std::move(weights)), options_(std::move(options)), stop_(stop) {}
@@ -56,9 +49,14 @@ Status EngineWorker::connect(const cluster::Session& session) {
     EXO_ASSIGN(transport::Endpoint endpoint, transport::Endpoint::parse(member.data_endpoint));
     options.peers.push_back({static_cast<int>(member.rank), member.node, std::move(endpoint), options_.transport});
   }
+  options.device = options_.rdma_device;
   options.connect_timeout = kConnectTimeout;
   options.cancel = &stop_.flag();
   EXO_ASSIGN(mesh_, transport::Mesh::connect(std::move(*listener_), options));
+  for (const transport::PeerOptions& peer : options.peers) {
+    const transport::Connection& link = mesh_->peer(peer.rank);
+    if (options_.on_link) options_.on_link(peer.name, link.kind(), link.why());
+  }
   return {};
 }
 

@@ -29,12 +29,12 @@ struct EngineWorkerOptions {
   std::string weight_cache_dir;         // packed weights; empty: none
   std::function<void(const std::string&)> warn;   // a line for the user; may be empty
   transport::Choice transport = transport::Choice::kAuto;
+  transport::verbs::DeviceChoice rdma_device;  // for verbs
+  /// What a link came to, and why, once all are made.
+  std::function<void(const std::string& node, transport::Kind kind, const std::string& why)> on_link;
   std::chrono::milliseconds step_timeout{30'000};
   bool profile = false;                 // for writeProfile(); measures the machine before the first step
 };
-
-/// "auto", "shm", "tcp".
-Result<transport::Choice> parseTransport(const std::string& text);
 
 class EngineWorker final : public cluster::Worker {
  public:

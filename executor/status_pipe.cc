@@ -41,6 +41,10 @@ void StatusPipe::loading(uint64_t done_bytes, uint64_t total_bytes) {
   write(lineOf({{"event", "loading"}, {"done", done_bytes}, {"total", total_bytes}}));
 }
 
+void StatusPipe::link(const std::string& to, const std::string& transport, const std::string& why) {
+  write(lineOf({{"event", "link"}, {"to", to}, {"transport", transport}, {"why", why}}));
+}
+
 void StatusPipe::ready(const std::string& node, uint32_t rank, uint64_t memory_bytes) {
   write(lineOf({{"event", "ready"}, {"node", node}, {"rank", rank}, {"memory", memory_bytes}}));
 }

@@ -1,6 +1,7 @@
 // Events for the process that started this one: one JSON object per line on a file descriptor.
 //   {"event":"listening","address":"127.0.0.1:1234"}
 //   {"event":"loading","done":bytes,"total":bytes}
+//   {"event":"link","to":"b","transport":"tcp","why":"no verbs: ..."}
 //   {"event":"ready","node":"a","rank":0,"memory":bytes}
 //   {"event":"error","code":"peer lost","message":"..."}
 // Threads: any; lines do not mix.
@@ -22,6 +23,7 @@ class StatusPipe {
 
   void listening(const std::string& address);
   void loading(uint64_t done_bytes, uint64_t total_bytes);
+  void link(const std::string& to, const std::string& transport, const std::string& why);
   void ready(const std::string& node, uint32_t rank, uint64_t memory_bytes);
   void error(const Error& error);
 

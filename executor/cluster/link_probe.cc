@@ -28,13 +28,6 @@ constexpr std::chrono::seconds kPatience{5};
 constexpr size_t kMaxProbes = 8;
 constexpr int kAnswerer = 0, kAsker = 1;  // the higher rank dials
 
-Result<transport::Choice> choiceOf(const std::string& transport) {
-  if (transport == "auto" || transport.empty()) return transport::Choice::kAuto;
-  if (transport == "shm") return transport::Choice::kShm;
-  if (transport == "tcp") return transport::Choice::kTcp;
-  return invalid("unknown transport \"", transport, "\"; expected auto, shm or tcp");
-}
-
 Error interrupted(const transport::Connection& link, transport::Waiter::Verdict verdict) {
   if (verdict == transport::Waiter::Verdict::kCancelled) return makeError(ErrorCode::kCancelled, "measuring the link was cancelled");
   return makeError(ErrorCode::kTimeout, ErrorScope::kLink, "measuring the link: ", link.peerName(), " did not answer for ", kPatience.count(), " s");
@@ -129,7 +122,7 @@ Result<double> stream(transport::Connection& link, const std::atomic<bool>& canc
 
 Result<std::unique_ptr<transport::Mesh>> connect(transport::Listener listener, int rank, const std::string& peer, transport::Endpoint endpoint,
                                                  const ProbeTicket& ticket, const std::atomic<bool>& cancel) {
-  EXO_ASSIGN(const transport::Choice choice, choiceOf(ticket.transport));
+  EXO_ASSIGN(const transport::Choice choice, transport::parseChoice(ticket.transport));
   transport::MeshOptions options;
   options.rank = rank;
   options.world = 2;
@@ -146,7 +139,7 @@ Result<std::unique_ptr<transport::Mesh>> connect(transport::Listener listener, i
 Result<ProbeTicket> makeProbeTicket(const std::string& transport) {
   ProbeTicket ticket{.transport = transport};
   EXO_TRY([&]() -> Status {
-    const auto choice = choiceOf(transport);
+    const auto choice = transport::parseChoice(transport);
     if (!choice.ok()) return choice.error();
     return {};
   }());
@@ -163,7 +156,7 @@ LinkProbes::~LinkProbes() {
 }
 
 Result<std::string> LinkProbes::open(const std::string& host, const ProbeTicket& ticket) {
-  EXO_TRY(choiceOf(ticket.transport).ok() ? Status{} : Status(choiceOf(ticket.transport).error()));
+  EXO_TRY(transport::parseChoice(ticket.transport).ok() ? Status{} : Status(transport::parseChoice(ticket.transport).error()));
   EXO_ASSIGN(transport::Listener listener, transport::Listener::open(host));
   const std::string endpoint = listener.endpoint().text();
   const std::lock_guard lock(mutex_);

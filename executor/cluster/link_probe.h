@@ -17,7 +17,7 @@
 namespace exo::cluster {
 
 struct LinkMeasurement {
-  std::string transport;             // "shm", "tcp"
+  std::string transport;             // "shm", "verbs", "tcp"
   Rate latency_us;                   // half a round trip
   double bandwidth_gbit_per_s = 0;
 };
@@ -25,7 +25,7 @@ struct LinkMeasurement {
 struct ProbeTicket {
   std::array<uint8_t, 32> key = {};
   uint64_t epoch = 0;
-  std::string transport = "auto";    // auto, shm, tcp
+  std::string transport = "auto";    // auto, shm, verbs, tcp
 };
 /// With fresh randomness. kInvalidInput for an unknown transport.
 Result<ProbeTicket> makeProbeTicket(const std::string& transport);

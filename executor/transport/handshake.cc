@@ -210,7 +210,7 @@ Status Handshake::finish(End end) {
     state_ = State::kVerbs;
     return {};
   }
-  if (kind() == Kind::kTcp) return finishTcp("");
+  if (kind() == Kind::kTcp) return finishTcp("demanded");
   EXO_ASSIGN(Mapping memory, Mapping::shared(memory_fd_, ShmConnection::memoryBytes(ring())));
   memory_fd_.reset();
   connection_ = std::make_unique<ShmConnection>(rank, peer_name_, ring(), end, std::move(socket_), std::move(memory));

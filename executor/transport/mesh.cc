@@ -259,7 +259,7 @@ Result<Choice> parseChoice(std::string_view text) {
       {"auto", Choice::kAuto}, {"shm", Choice::kShm}, {"verbs", Choice::kVerbs}, {"tcp", Choice::kTcp}};
   for (const auto& [name, choice] : kNames)
     if (text == name) return choice;
-  return invalid("transport: expected auto, shm, verbs or tcp, got \"", text.substr(0, 100), "\"");
+  return invalid("--transport: expected auto, shm, verbs or tcp, got \"", text.substr(0, 100), "\"");
 }
 
 Result<std::unique_ptr<Mesh>> Mesh::connect(Listener listener, const MeshOptions& options) {

@@ -144,6 +144,7 @@ void LocalCluster::handle(Child& child, const std::string& line) {
   const std::string event = json.value("event", "");
   if (event == "listening") child.address = json.value("address", "");
   if (event == "ready") child.ready = true;
+  if (event == "link" && child.node < json.value("to", "")) links_.push_back({child.node, json.value("to", ""), json.value("transport", ""), json.value("why", "")});
   if (event == "loading") {
     child.done_bytes = json.value("done", uint64_t{0});
     child.total_bytes = json.value("total", uint64_t{0});

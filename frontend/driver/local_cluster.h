@@ -36,6 +36,11 @@ class LocalCluster {
 
   /// host:port of the first rank's control service.
   const std::string& address() const { return address_; }
+  /// How the nodes are linked, each pair once, as they said when they were ready.
+  struct Link {
+    std::string node, to, transport, why;
+  };
+  const std::vector<Link>& links() const { return links_; }
   /// The first error a node has reported so far, or nothing: the cause behind a connection that broke.
   std::optional<Error> failure();
 
@@ -51,6 +56,7 @@ class LocalCluster {
   std::vector<std::unique_ptr<Child>> children_;
   std::string address_;
   std::chrono::milliseconds end_patience_{3000};
+  std::vector<Link> links_;
 };
 
 /// exo-exec beside this program, or where EXO_EXEC says.

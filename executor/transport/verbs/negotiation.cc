@@ -114,11 +114,11 @@ Result<Negotiation::Progress> Negotiation::conclude() {
     return Progress::kAgreed;
   }
   connection_.reset();
-  why_ = "no verbs: ";
-  if (mine_.ok == 0) why_ += textOf(mine_.why);
+  if (mine_.ok == 0) why_ = textOf(mine_.why);
   if (theirs_.ok == 0 && textOf(mine_.why) != textOf(theirs_.why))
     why_ += (mine_.ok == 0 ? "; " : "") + ("at " + peer_name_ + ": ") + textOf(theirs_.why);
-  if (demanded_) return mismatch("transport verbs is demanded, but there is " + why_);
+  if (demanded_) return mismatch("transport verbs is demanded, but not possible: " + why_);
+  why_ = "no verbs: " + why_;
   return Progress::kWithout;
 }
 

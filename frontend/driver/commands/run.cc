@@ -8,6 +8,7 @@
 #include <cmath>
 #include <iomanip>
 #include <iostream>
+#include <map>
 #include <sstream>
 
 #include "frontend/checkpoint/replacing_file.h"
@@ -33,7 +34,7 @@ DEFINE_string(tokens_out, "", "write {\"tokens\": [...]} of the generated ids to
 DEFINE_bool(chat, false, "use the model's chat template; a conversation on a terminal");
 DEFINE_int32(threads, 0, "per node; 0: the machine's cores divided by the nodes");
 DEFINE_string(isa, "auto", "kernels for: auto, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
-DEFINE_string(transport, "auto", "between nodes: auto, shm, tcp");
+DEFINE_string(transport, "auto", "between nodes: auto, shm, verbs, tcp");
 DEFINE_string(profile, "", "write what every thread of every node did to this file, for Perfetto or chrome://tracing; prints a summary");
 DEFINE_string(weight_cache_dir, "", "packed weights for the next start; default: $XDG_CACHE_HOME/exo/weights or ~/.cache/exo/weights; none: no cache");
 DEFINE_string(connect, "", "host:port of a plan's first node that runs already: talk to it instead of starting nodes here");
@@ -115,6 +116,13 @@ void printStats(const cluster::GenerateStats& stats, double load_seconds) {
             << " s; ended by " << cluster::name(stats.reason) << "\n";
 }
 
+/// Over what the nodes are linked, and why; once where that is the same for all.
+void printLinks(const LocalCluster& nodes) {
+  std::map<std::string, int> pairs;
+  for (const LocalCluster::Link& link : nodes.links()) ++pairs[link.transport + (link.why.empty() ? "" : " (" + link.why + ")")];
+  for (const auto& [text, count] : pairs) std::cerr << count << (count == 1 ? " link: " : " links: ") << text << "\n";
+}
+
 /// What one run holds: the cluster, its client, and the text side of the model.
 struct Session {
   PlanSource source;
@@ -162,6 +170,7 @@ Status startNodes(Session& session, const std::atomic<bool>* cancel) {
     local.profiles = session.profiles->path();
   }
   EXO_ASSIGN(session.nodes, LocalCluster::start(session.source.plan, session.source.directory, local, cancel));
+  printLinks(*session.nodes);
   session.source.temporary.reset();  // every node has read it: nothing is left behind, however we end
   EXO_ASSIGN(const cluster::Address address, cluster::parseAddress(session.nodes->address()));
   EXO_ASSIGN(session.client, cluster::ControlClient::connect(address, cluster::Security::loopbackOnly()));

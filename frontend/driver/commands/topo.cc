@@ -63,9 +63,13 @@ Result<MeasuredNode> measure(const std::string& text, size_t index, const cluste
 
 /// Every transport the pair has; the planner takes the better one. A pair that shares a host has shared memory too.
 Status measureLinks(const MeasuredNode& a, const MeasuredNode& b, Topology& topology) {
-  for (const auto& [name, transport] : {std::pair{"shm", TopologyLink::Transport::kShm}, std::pair{"tcp", TopologyLink::Transport::kTcp}}) {
+  for (const auto& [name, transport] : {std::pair{"shm", TopologyLink::Transport::kShm}, std::pair{"verbs", TopologyLink::Transport::kRdma}, std::pair{"tcp", TopologyLink::Transport::kTcp}}) {
     auto link = a.client->measureLink(b.address, name);
     if (!link.ok() && transport == TopologyLink::Transport::kShm) continue;  // not the same machine
+    if (!link.ok() && transport == TopologyLink::Transport::kRdma) {
+      std::cerr << a.node.name << " - " << b.node.name << " " << name << ": " << link.error().message() << "\n";
+      continue;
+    }
     if (!link.ok()) return std::move(link).error().note("measuring " + a.node.name + " - " + b.node.name);
     std::cerr << a.node.name << " - " << b.node.name << " " << name << ": " << std::fixed << std::setprecision(1) << link->latency_us.median << " us, " << link->bandwidth_gbit_per_s << " Gbit/s\n";
     warnSpread(a.node.name + " - " + b.node.name + " " + name, "latency", link->latency_us.spread);

@@ -158,7 +158,7 @@ TEST(Mesh, VerbsDemandedAndNotPossibleIsAnErrorOnBothSides) {
     const auto mesh = Mesh::connect(std::move(open.listeners[rank]), options);
     ASSERT_FALSE(mesh.ok());
     EXPECT_EQ(mesh.error().code(), rank == 0 ? ErrorCode::kTimeout : ErrorCode::kMismatch);
-    EXPECT_NE(mesh.error().message().find("verbs is demanded, but there is no verbs: " + missing(Wire::kVerbs)), std::string::npos)
+    EXPECT_NE(mesh.error().message().find("verbs is demanded, but not possible: " + missing(Wire::kVerbs)), std::string::npos)
         << mesh.error().message();
   });
 }
