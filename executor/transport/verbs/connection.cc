@@ -7,6 +7,7 @@
 namespace exo::transport::verbs {
 namespace {
 
+constexpr uint64_t kReadBytes = 256 * 1024;  // of one request: small enough to go on with others, large enough for the rate
 constexpr uint32_t kInlineBytes = 256;  // more does not get faster; devices have at least 64 or none
 
 /// Any word that differs changes it: a record mixed of an old and a new one does not pass.
@@ -54,16 +55,17 @@ Result<std::unique_ptr<VerbsConnection>> VerbsConnection::create(int peer, std::
   EXO_ASSIGN(Mapping memory, Mapping::anonymous(2 * box_bytes));
   EXO_ASSIGN(MemoryRegion inbox, MemoryRegion::registered(port.device, {memory.data(), box_bytes}, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE));
   EXO_ASSIGN(MemoryRegion outbox, MemoryRegion::registered(port.device, {memory.data() + box_bytes, box_bytes}, IBV_ACCESS_LOCAL_WRITE));
-  // Payload and flag of every slot, the credits, and one at the end (pending()).
-  const uint64_t depth = ring.num_slots * (QueuePair::requestsFor(port, ring.slot_bytes) + 1) + kCredits + 1;
+  // Payload and flag of every slot, and what else may be under way.
+  const uint64_t depth = ring.num_slots * (QueuePair::requestsFor(port, ring.slot_bytes) + 1) + kCredits + kReads;
   EXO_ASSIGN(auto queue, QueuePair::create(port, depth, kInlineBytes));
   return std::unique_ptr<VerbsConnection>(new VerbsConnection(peer, std::move(peer_name), ring, std::move(memory), std::move(inbox),
-                                                              std::move(outbox), std::move(queue)));
+                                                              std::move(outbox), std::move(queue), port.device));
 }
 
 VerbsConnection::VerbsConnection(int peer, std::string peer_name, RingShape ring, Mapping memory, MemoryRegion inbox, MemoryRegion outbox,
-                                 std::unique_ptr<QueuePair> queue)
+                                 std::unique_ptr<QueuePair> queue, std::shared_ptr<Device> device)
     : Connection(peer, std::move(peer_name), ring),
+      device_(std::move(device)),
       memory_(std::move(memory)),
       inbox_region_(std::move(inbox)),
       outbox_region_(std::move(outbox)),
@@ -207,6 +209,48 @@ void VerbsConnection::writeCredit() {
   queue_->post(std::span(&transfer, 1));
   oldest = queue_->posted();
   ++num_credits_;
+}
+
+Result<OfferedMemory> VerbsConnection::offer(std::span<std::byte> memory) const {
+  EXO_ASSIGN(MemoryRegion region, MemoryRegion::registered(device_, memory, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ));
+  return OfferedMemory(std::move(region), memory);
+}
+
+Status VerbsConnection::read(const RemoteMemory& from, uint64_t offset, std::span<std::byte> into, std::chrono::milliseconds timeout,
+                             const std::atomic<bool>* cancel) {
+  if (offset > from.bytes || into.size() > from.bytes - offset)
+    return invalid("reading bytes [", offset, ", +", into.size(), ") of ", from.bytes, " that rank ", peer(), " (", peerName(), ") offers");
+  if (failure_) return *failure_;
+  if (into.empty()) return {};
+  EXO_ASSIGN(const MemoryRegion region, MemoryRegion::registered(device_, into, IBV_ACCESS_LOCAL_WRITE));
+  Waiter waiter(timeout, cancel);
+  std::array<uint64_t, kReads> under_way = {};
+  size_t count = 0;
+  for (uint64_t done = 0; done < into.size(); ++count) {
+    EXO_TRY(awaitReads(under_way[count % kReads], waiter));
+    const uint64_t bytes = std::min<uint64_t>(kReadBytes, into.size() - done);
+    const Transfer transfer = {Transfer::Direction::kRead, {into.data() + done, region.localKey()},
+                               {from.address + offset + done, static_cast<uint32_t>(from.key)}, bytes, Signal::kYes};
+    queue_->post(std::span(&transfer, 1));
+    under_way[count % kReads] = queue_->posted();
+    done += bytes;
+  }
+  return awaitReads(queue_->posted(), waiter);
+}
+
+/// Whatever ends it ends the link: the device must not write to memory that the caller has back.
+Status VerbsConnection::awaitReads(uint64_t requests, Waiter& waiter) {
+  for (;;) {
+    queue_->poll();
+    if (queue_->failure()) return lost(queue_->failure()->code, "cannot be read from: " + queue_->failure()->why);
+    if (queue_->retired() >= requests) return {};
+    switch (waiter.pause()) {
+      case Waiter::Verdict::kGoOn: break;
+      case Waiter::Verdict::kCheckPeers: EXO_TRY(status()); break;
+      case Waiter::Verdict::kTimeout: return lost(ErrorCode::kTimeout, "did not deliver in time what is read from it");
+      case Waiter::Verdict::kCancelled: return lost(ErrorCode::kCancelled, "is no longer read from");
+    }
+  }
 }
 
 Status VerbsConnection::status() {

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "executor/transport/peer_socket.h"
 #include "executor/transport/transport.h"
 #include "executor/transport/verbs/queue_pair.h"
+#include "executor/transport/waiter.h"
 
 namespace exo::transport::verbs {
 
@@ -26,6 +28,24 @@ struct InboxAddress {
   QueueAddress queue;
   uint64_t address = 0;
   uint64_t key = 0;
+};
+
+/// Memory of a rank that its peers may read, as any message may carry it.
+struct RemoteMemory {
+  uint64_t address = 0;
+  uint64_t key = 0;
+  uint64_t bytes = 0;
+};
+
+/// Offered memory: readable as long as this object lives.
+class OfferedMemory {
+ public:
+  OfferedMemory(MemoryRegion region, std::span<std::byte> memory) : region_(std::move(region)), memory_(memory) {}
+  RemoteMemory remote() const { return {reinterpret_cast<uint64_t>(memory_.data()), region_.remoteKey(), memory_.size()}; }
+
+ private:
+  MemoryRegion region_;
+  std::span<std::byte> memory_;
 };
 
 class VerbsConnection final : public Connection {
@@ -44,6 +64,14 @@ class VerbsConnection final : public Connection {
   /// From now on `socket` tells of the peer's end.
   void adopt(FileDescriptor socket);
   std::string pathText() const { return queue_->connectedText(); }
+
+  // ---- Reading memory of the peer, which takes no part in it: for slices of weights.
+  /// Lets peers read `memory`, which outlives the offer. kDoesNotFit.
+  Result<OfferedMemory> offer(std::span<std::byte> memory) const;
+  /// Copies bytes [offset, offset + into.size()) of what the peer offered. kInvalidInput when it offered less; kTimeout,
+  /// kCancelled, kPeerLost and kMismatch (no longer offered) end the link.
+  Status read(const RemoteMemory& from, uint64_t offset, std::span<std::byte> into, std::chrono::milliseconds timeout,
+              const std::atomic<bool>* cancel);
 
   Kind kind() const override { return Kind::kVerbs; }
   bool canSend(uint64_t seq) override;
@@ -68,10 +96,10 @@ class VerbsConnection final : public Connection {
     Flag* flags;
     std::byte* slots;
   };
-  static constexpr size_t kCredits = 4;  // under way at once
+  static constexpr size_t kCredits = 4, kReads = 8;  // under way at once
 
   VerbsConnection(int peer, std::string peer_name, RingShape ring, Mapping memory, MemoryRegion inbox, MemoryRegion outbox,
-                  std::unique_ptr<QueuePair> queue);
+                  std::unique_ptr<QueuePair> queue, std::shared_ptr<Device> device);
   static size_t boxBytes(const RingShape& ring);
   static Box boxAt(std::byte* base, const RingShape& ring);
   LocalBytes local(const void* at) const { return {static_cast<const std::byte*>(at), outbox_region_.localKey()}; }
@@ -83,7 +111,9 @@ class VerbsConnection final : public Connection {
   bool creditDue() const;
   void writeCredit();
   bool pending();
+  Status awaitReads(uint64_t requests, Waiter& waiter);
 
+  std::shared_ptr<Device> device_;
   // In this order: the queue pair goes before the memory that it writes from.
   Mapping memory_;
   MemoryRegion inbox_region_, outbox_region_;
