@@ -33,8 +33,9 @@ share=$work/share
 pids=()
 finish() {
   local pid
+  exec 2>/dev/null  # bash tells of killed jobs
   for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null
+  wait
   rm -rf "$work"
 }
 trap finish EXIT
@@ -85,11 +86,13 @@ await_guests() {
   done
 }
 
+peak_mebibytes() { echo $(( $(sed -n 's/VmHWM:\s*\([0-9]*\).*/\1/p' "/proc/$1/status" 2>/dev/null || true) / 1024 )); }
+
 report() {
   local rank=$1 status=none
   [[ ! -s $share/status.$rank ]] || status=$(<"$share/status.$rank")
   killed "$rank" && status=killed
-  echo "== guest $rank: status $status, memory $(( $(sed -n 's/VmHWM:\s*\([0-9]*\).*/\1/p' "/proc/${pids[rank]}/status" 2>/dev/null || echo 0) / 1024 )) MiB"
+  echo "== guest $rank: status $status, memory $(peak_mebibytes "${pids[rank]}") MiB"
   cat "$share/output.$rank" 2>/dev/null || true
   if [[ $status == none || $status == 125 ]]; then
     echo "-- set-up and console"
@@ -100,7 +103,7 @@ report() {
 }
 
 for (( rank = 0; rank < guests; rank++ )); do start_guest "$rank"; done
-status=$(await_guests)
+status=$(await_guests 2>/dev/null)
 for (( rank = 0; rank < guests; rank++ )); do
   report "$rank"
   [[ ! -s $share/status.$rank ]] || killed "$rank" || (( status )) || status=$(<"$share/status.$rank")

@@ -8,6 +8,7 @@ namespace exo::transport::verbs {
 namespace {
 
 constexpr uint64_t kReadBytes = 256 * 1024;  // of one request: small enough to go on with others, large enough for the rate
+constexpr uint64_t kLargeBytes = 64 * 1024;
 constexpr uint32_t kInlineBytes = 256;  // more does not get faster; devices have at least 64 or none
 
 /// Any word that differs changes it: a record mixed of an old and a new one does not pass.
@@ -78,8 +79,12 @@ VerbsConnection::VerbsConnection(int peer, std::string peer_name, RingShape ring
 // Destroying the queue pair drops what it has not sent.
 VerbsConnection::~VerbsConnection() {
   using namespace std::chrono_literals;
-  const auto deadline = std::chrono::steady_clock::now() + 2s;
-  while (pending() && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(100us);
+  auto progress_at = std::chrono::steady_clock::now();
+  for (uint64_t retired = queue_->retired(); pending() && std::chrono::steady_clock::now() - progress_at < 2s;) {
+    if (retired != queue_->retired()) progress_at = std::chrono::steady_clock::now();
+    retired = queue_->retired();
+    std::this_thread::sleep_for(100us);
+  }
 }
 
 /// Is something under way to a peer that still lives? What is not signalled is known to be done by a credit behind it.
@@ -147,12 +152,13 @@ Status VerbsConnection::commit(uint64_t seq, size_t bytes) {
   const size_t slot = slotIndex(seq), offset = slot * ring().slot_bytes;
   outbox_.flags[slot].words = sealed<4>({seq + 1, bytes, receiveSequence()});
   reported_ = receiveSequence();
-  // Twice in a round of the ring is often enough to know of each slot in time that its last message is out.
-  const Signal signal = (seq + 1) % std::max<size_t>(1, ring().num_slots / 2) == 0 ? Signal::kYes : Signal::kNo;
+  // Twice in a round of the ring is often enough to know of each slot in time that its last message is out; a large
+  // message has the time to tell, and one that closes the link sees the progress.
+  const bool told = bytes >= kLargeBytes || (seq + 1) % std::max<size_t>(1, ring().num_slots / 2) == 0;
   using enum Transfer::Direction;
   const Transfer transfers[] = {
       {kWrite, local(outbox_.slots + offset), remote(inbox_.slots + offset), bytes, Signal::kNo},
-      {kWrite, local(&outbox_.flags[slot].words), remote(&inbox_.flags[slot].words), sizeof(Flag::words), signal}};
+      {kWrite, local(&outbox_.flags[slot].words), remote(&inbox_.flags[slot].words), sizeof(Flag::words), told ? Signal::kYes : Signal::kNo}};
   queue_->post(std::span(transfers).subspan(bytes == 0 ? 1 : 0));
   slot_requests_[slot] = queue_->posted();
   committedOne();

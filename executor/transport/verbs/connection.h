@@ -52,7 +52,7 @@ class VerbsConnection final : public Connection {
  public:
   /// Not yet connected. Errors: kDoesNotFit for a ring that the device or its limits cannot hold, kIo.
   static Result<std::unique_ptr<VerbsConnection>> create(int peer, std::string peer_name, RingShape ring, const Port& port);
-  /// Lets what was committed reach the peer, for at most two seconds.
+  /// Lets what was committed reach the peer, as long as that goes on: at most two seconds without progress.
   ~VerbsConnection() override;
 
   // ---- Making the link: connect; when both have, each writes a first credit to the other.

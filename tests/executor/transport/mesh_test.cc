@@ -264,7 +264,13 @@ TEST(Mesh, AMissingPeerIsNamed) {
   EXPECT_LT(Clock::now() - begin, 2s);
 }
 
-TEST(Mesh, ALateJoinerIsAwaitedEvenAtARefusedPort) {
+class LateJoiner : public testing::TestWithParam<Wire> {
+ protected:
+  void SetUp() override { EXO_SKIP_WITHOUT(GetParam()); }
+};
+INSTANTIATE_TEST_SUITE_P(Wires, LateJoiner, testing::Values(Wire::kTcp, Wire::kVerbs), [](const auto& param) { return wireName(param.param); });
+
+TEST_P(LateJoiner, IsAwaitedEvenAtARefusedPort) {
   // Rank 1 dials a port where nobody listens yet.
   auto reserved = Listener::open();
   ASSERT_TRUE(reserved.ok());
@@ -279,7 +285,7 @@ TEST(Mesh, ALateJoinerIsAwaitedEvenAtARefusedPort) {
       ASSERT_TRUE(late.ok()) << late.error().message();
       open.listeners[0] = std::move(*late);
     }
-    auto mesh = Mesh::connect(std::move(open.listeners[rank]), optionsFor(rank, open.endpoints, Choice::kTcp));
+    auto mesh = Mesh::connect(std::move(open.listeners[rank]), optionsFor(rank, open.endpoints, choiceOf(GetParam())));
     EXPECT_TRUE(mesh.ok()) << mesh.error().message();
   });
 }
