@@ -19,7 +19,7 @@ until_true() {
 
 "${node[@]}" 2>"$OUT/node.log" &
 node_pid=$!
-until_true 90 grep -q 'ready: node' "$OUT/node.log"
+until_true 150 grep -q 'ready: node' "$OUT/node.log"
 "${ask[@]}" --max_tokens=16 --logits="$OUT/logits" --tokens_out="$OUT/tokens" || exit 1
 
 "${ask[@]}" --max_tokens=400 >/tmp/text 2>"$OUT/run.log" &

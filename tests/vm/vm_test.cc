@@ -29,8 +29,8 @@ std::string kernelCache() {
 }
 
 Outcome inGuests(int guests, const fs::path& out, const std::string& command) {
-  Program program({kSources / "guests.sh", "-n", std::to_string(guests), "-t", "200", "-o", out, "-c", kernelCache(), "--", command});
-  const Outcome outcome = program.wait(230s);
+  Program program({kSources / "guests.sh", "-n", std::to_string(guests), "-t", "260", "-o", out, "-c", kernelCache(), "--", command});
+  const Outcome outcome = program.wait(285s);
   std::cout << outcome.out << outcome.err << std::flush;
   return outcome;
 }

@@ -11,8 +11,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr uint64_t kMagic = 0x736272657678650a;  // "\nexverbs"
-// A queue pair gives up before (queue_pair.cc); this is for devices that do not say so.
-constexpr std::chrono::seconds kProbePatience{8};
+// A first write takes microseconds, unless a network drops it. Where there is no way but verbs, longer than the queue pair
+// itself tries (queue_pair.cc).
+constexpr std::chrono::seconds kProbePatience{4}, kDemandedProbePatience{10};
 
 static_assert(std::has_unique_object_representations_v<Message>);
 
@@ -75,7 +76,7 @@ void Negotiation::prepare() {
   if (done == Stage::kQueue) connect();
   if (done == Stage::kReady) {
     connection_->probe();
-    probe_deadline_ = Clock::now() + kProbePatience;
+    probe_deadline_ = Clock::now() + (demanded_ ? kDemandedProbePatience : kProbePatience);
   }
 }
 

@@ -11,8 +11,8 @@ namespace exo::transport::verbs {
 namespace {
 
 // A lost packet is repeated 6 times, each after 4.096 us * 2^timeout or up to four times that: a dead peer is given up
-// after about 4 s, a slow one (or a short break of the line) is not. Not 7 times: rdma_rxe takes that for "for ever".
-constexpr uint8_t kTimeout = 17, kRetries = 6;
+// after about 8 s, a slow one (or a short break of the line) is not. Not 7 times: rdma_rxe takes that for "for ever".
+constexpr uint8_t kTimeout = 18, kRetries = 6;
 constexpr uint32_t kMaxReads = 16;
 // Devices take messages of up to 2 GiB, but not all check what they get; and a large one gains nothing over several.
 constexpr uint64_t kMaxChunk = uint64_t{1} << 20;

@@ -316,6 +316,12 @@ TEST(MeasureLink, BetweenTwoNodesOfOneMachine) {
     EXPECT_GT(link->bandwidth_gbit_per_s, 0.05);
     std::cout << used << ": " << link->latency_us.median << " us, " << link->bandwidth_gbit_per_s << " Gbit/s\n";
   }
+  const auto verbs = (*client)->measureLink(b.address().text(), "verbs");
+  if (verbs.ok()) {
+    EXPECT_EQ(verbs->transport, "verbs");
+  } else {  // few machines have a device
+    EXPECT_TRUE(contains(verbs.error().message(), "transport verbs is demanded, but not possible: ")) << verbs.error();
+  }
   const auto wrong = (*client)->measureLink(b.address().text(), "pigeon");
   ASSERT_FALSE(wrong.ok());
   EXPECT_TRUE(contains(wrong.error().message(), "pigeon")) << wrong.error();
