@@ -9,34 +9,7 @@ namespace {
 
 constexpr uint64_t kReadBytes = 256 * 1024;  // of one request: small enough to go on with others, large enough for the rate
 constexpr uint64_t kLargeBytes = 64 * 1024;
-constexpr uint32_t kInlineBytes = 256;  // more does not get faster; devices have at least 64 or none
-
-/// Any word that differs changes it: a record mixed of an old and a new one does not pass.
-template <size_t kWords>
-uint64_t checkOf(const std::array<uint64_t, kWords>& words) {
-  uint64_t hash = 0x9e3779b97f4a7c15;
-  for (size_t i = 0; i + 1 < kWords; ++i) {
-    hash = (hash ^ words[i]) * 0xff51afd7ed558ccd;
-    hash ^= hash >> 32;
-  }
-  return hash;
-}
-
-template <size_t kWords>
-std::array<uint64_t, kWords> sealed(std::array<uint64_t, kWords> words) {
-  words.back() = checkOf(words);
-  return words;
-}
-
-/// The device writes while we read: whole or not there.
-template <size_t kWords>
-std::optional<std::array<uint64_t, kWords>> readRecord(std::array<uint64_t, kWords>& memory) {
-  std::array<uint64_t, kWords> words;
-  for (size_t i = 0; i < kWords; ++i) words[i] = std::atomic_ref(memory[i]).load(std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_acquire);
-  if (words.back() != checkOf(words)) return std::nullopt;
-  return words;
-}
+constexpr uint32_t kInlineBytes = 256;  // flags and small messages; each entry of the queue has room for them
 
 }  // namespace
 

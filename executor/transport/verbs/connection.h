@@ -19,6 +19,7 @@
 #include "executor/transport/peer_socket.h"
 #include "executor/transport/transport.h"
 #include "executor/transport/verbs/queue_pair.h"
+#include "executor/transport/verbs/record.h"
 #include "executor/transport/waiter.h"
 
 namespace exo::transport::verbs {
@@ -86,10 +87,10 @@ class VerbsConnection final : public Connection {
  private:
   /// Both ends write only whole records and read word by word.
   struct alignas(128) Credit {
-    std::array<uint64_t, 2> words;  // released, check
+    Record<2> words;  // released, check
   };
   struct alignas(128) Flag {
-    std::array<uint64_t, 4> words;  // sequence + 1 of the message in the slot, bytes, released, check
+    Record<4> words;  // sequence + 1 of the message in the slot, bytes, released, check
   };
   struct Box {
     Credit* credit;

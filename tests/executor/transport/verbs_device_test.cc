@@ -112,6 +112,85 @@ TEST_F(Queues, MoreThanTheDeviceHasIsRefused) {
   EXPECT_NE(queue.error().message().find("the ring needs 1073741824"), std::string::npos) << queue.error().message();
 }
 
+/// A peer that writes what it likes into a connection's inbox: credit at 0, flags of 128 bytes from 128.
+struct LyingVerbsPeer : OnVerbsDevice {
+  static constexpr RingShape kRing{512, 3};
+  std::unique_ptr<VerbsConnection> link;
+  std::unique_ptr<QueuePair> raw;
+  Mapping memory;
+  MemoryRegion region;
+  FileDescriptor end;
+
+  void SetUp() override {
+    OnVerbsDevice::SetUp();
+    if (IsSkipped()) return;
+    const Port port = openPorts({}).value()[0];
+    link = VerbsConnection::create(1, "liar", kRing, port).value();
+    raw = QueuePair::create(port, 16, 64).value();
+    memory = Mapping::anonymous(kPage).value();
+    region = MemoryRegion::registered(port.device, {memory.data(), kPage}, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE).value();
+    ASSERT_TRUE(raw->connect(port.path, link->address().queue).ok());
+    ASSERT_TRUE(link->connect(port.path, {raw->address(), reinterpret_cast<uint64_t>(memory.data()), region.remoteKey()}).ok());
+    int fds[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    end = FileDescriptor(fds[0]);
+    link->adopt(FileDescriptor(fds[1]));
+  }
+  void poke(size_t offset, std::span<const uint64_t> words) {
+    std::memcpy(memory.data() + 2048, words.data(), words.size_bytes());
+    const Transfer transfer = {Transfer::Direction::kWrite, {memory.data() + 2048, region.localKey()},
+                               {link->address().address + offset, static_cast<uint32_t>(link->address().key)}, words.size_bytes(), Signal::kYes};
+    raw->post(std::span(&transfer, 1));
+    const auto deadline = Clock::now() + 30s;
+    while (raw->retired() < raw->posted() && !raw->check() && Clock::now() < deadline) std::this_thread::yield();
+    ASSERT_FALSE(raw->failure());
+  }
+  void expectMismatch(const std::string& why) {
+    const Status status = link->status();
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().code(), ErrorCode::kMismatch);
+    EXPECT_NE(status.error().message().find("rank 1 (liar) broke the protocol: " + why), std::string::npos) << status.error().message();
+  }
+};
+
+TEST_F(LyingVerbsPeer, LongerThanASlot) {
+  poke(128, sealed<4>({1, 513, 0}));
+  EXPECT_EQ(link->received(0).state, Poll::State::kBroken);
+  expectMismatch("message 0 expected, got 0 of 513 B in slots of 512");
+}
+
+TEST_F(LyingVerbsPeer, SkippedSequence) {
+  poke(128, sealed<4>({4, 8, 0}));
+  EXPECT_EQ(link->received(0).state, Poll::State::kBroken);
+  expectMismatch("message 0 expected, got 3");
+}
+
+TEST_F(LyingVerbsPeer, ReleasedWhatWasNeverSent) {
+  poke(128, sealed<4>({1, 8, 9}));
+  (void)link->received(0);
+  expectMismatch("it released 9 messages of 0");
+}
+
+TEST_F(LyingVerbsPeer, GarbageIsNoMessage) {
+  const std::array<uint64_t, 4> garbage = {1, 8, 0, 12345};
+  poke(128, garbage);
+  poke(0, std::span(garbage).first(2));
+  EXPECT_EQ(link->received(0).state, Poll::State::kNotYet);
+  EXPECT_TRUE(link->status().ok());
+}
+
+TEST_F(LyingVerbsPeer, SpeakingOnTheSilentSocket) {
+  ASSERT_EQ(::send(end.get(), "x", 1, 0), 1);
+  expectMismatch("it spoke on the silent socket");
+}
+
+TEST_F(LyingVerbsPeer, ThatIsGoneIsLost) {
+  end.reset();
+  const Status status = link->status();
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().code(), ErrorCode::kPeerLost);
+}
+
 struct Reading : OnVerbsDevice {
   std::unique_ptr<World> world;
   std::vector<std::byte> source = std::vector<std::byte>(3 * 1024 * 1024 + 17);

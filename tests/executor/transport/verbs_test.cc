@@ -1,7 +1,15 @@
-// What of verbs needs no device: choosing ports, and the names of devices.
+// What of verbs needs no device: choosing ports, the names of devices, records, and agreeing to do without.
 #include <gtest/gtest.h>
 
+#include <sys/socket.h>
+
+#include <cstring>
+#include <functional>
+#include <optional>
+
+#include "executor/transport/verbs/negotiation.h"
 #include "executor/transport/verbs/path.h"
+#include "executor/transport/verbs/record.h"
 
 namespace exo::transport::verbs {
 namespace {
@@ -56,6 +64,86 @@ TEST(DeviceChoice, IsANameAPortAndAGidIndex) {
   EXPECT_EQ(parseDeviceChoice("rxe0")->port, std::nullopt);
   EXPECT_EQ(parseDeviceChoice("rxe0:1")->gid_index, std::nullopt);
   for (const char* wrong : {":1", "rxe0:", "rxe0:x", "rxe0:256", "rxe0:1:", "rxe0:1:2:3", "rxe0:-1"}) EXPECT_FALSE(parseDeviceChoice(wrong).ok()) << wrong;
+}
+
+TEST(Record, IsThereWhenItIsWholeOnly) {
+  Record<4> memory = {};
+  EXPECT_FALSE(readRecord(memory));
+  const Record<4> before = sealed<4>({8, 100, 3}), after = sealed<4>({12, 70, 5});
+  // Any mixture of the words of two records; all of one is that one.
+  for (unsigned taken = 0; taken < 16; ++taken) {
+    for (size_t i = 0; i < 4; ++i) memory[i] = (taken >> i & 1) != 0 ? after[i] : before[i];
+    EXPECT_EQ(readRecord(memory).has_value(), taken == 0 || taken == 15) << taken;
+  }
+  // And of their bytes, in either order.
+  for (size_t bytes = 0; bytes <= sizeof(memory); ++bytes) {
+    memory = before;
+    std::memcpy(memory.data(), after.data(), bytes);
+    EXPECT_EQ(readRecord(memory).has_value(), memory == before || memory == after) << bytes;
+    memory = after;
+    std::memcpy(memory.data(), before.data(), bytes);
+    EXPECT_EQ(readRecord(memory).has_value(), memory == before || memory == after) << bytes;
+  }
+}
+
+/// Both ends of a negotiation between ranks without ports, until both have ended.
+struct Negotiated {
+  using Demand = Negotiation::Demand;
+  std::array<std::optional<Result<Negotiation::Progress>>, 2> ends;
+  std::array<std::string, 2> whys;
+
+  Negotiated(Demand demand0, Demand demand1, const std::string& key1 = "key") {
+    int fds[2];
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    const FileDescriptor sockets[] = {FileDescriptor(fds[0]), FileDescriptor(fds[1])};
+    const LocalPorts ports[] = {{{}, "no device"}, {{}, "no library"}};
+    const auto authenticate = [](const std::string& key) {
+      return [key](std::string_view label, std::span<const std::byte> bytes) {
+        Mac mac = {};
+        const size_t hash = std::hash<std::string>()(key + std::string(label) + std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+        std::memcpy(mac.data(), &hash, sizeof(hash));
+        return mac;
+      };
+    };
+    Negotiation dialer(End::kDialer, ports[0], demand0, authenticate("key"), 1, "node1", {});
+    Negotiation listener(End::kListener, ports[1], demand1, authenticate(key1), 0, "node0", {});
+    Negotiation* const both[] = {&dialer, &listener};
+    for (int round = 0; round < 10; ++round)
+      for (size_t i = 0; i < 2; ++i)
+        if (!ends[i]) {
+          auto progress = both[i]->advance(sockets[i]);
+          if (!progress.ok() || *progress != Negotiation::Progress::kPending) ends[i].emplace(std::move(progress));
+          whys[i] = both[i]->why();
+        }
+  }
+};
+
+TEST(Negotiation, WithoutPortsBothKnowWhyNot) {
+  const Negotiated done(Negotiated::Demand::kNo, Negotiated::Demand::kNo);
+  for (const auto& end : done.ends) {
+    ASSERT_TRUE(end && end->ok());
+    EXPECT_EQ(**end, Negotiation::Progress::kWithout);
+  }
+  EXPECT_EQ(done.whys[0], "no verbs: no device; at node1: no library");
+  EXPECT_EQ(done.whys[1], "no verbs: no library; at node0: no device");
+}
+
+TEST(Negotiation, ADemandOfOneSideIsAnErrorOnBoth) {
+  const Negotiated done(Negotiated::Demand::kNo, Negotiated::Demand::kYes);
+  for (const auto& end : done.ends) {
+    ASSERT_TRUE(end && !end->ok());
+    EXPECT_EQ(end->error().code(), ErrorCode::kMismatch);
+    EXPECT_NE(end->error().message().find("verbs is demanded, but not possible: no "), std::string::npos) << end->error();
+  }
+}
+
+TEST(Negotiation, AForgedMessageEndsIt) {
+  const Negotiated done(Negotiated::Demand::kNo, Negotiated::Demand::kNo, "another key");
+  for (const auto& end : done.ends) {
+    ASSERT_TRUE(end && !end->ok());
+    EXPECT_EQ(end->error().code(), ErrorCode::kMismatch);
+    EXPECT_NE(end->error().message().find("forged"), std::string::npos) << end->error();
+  }
 }
 
 }  // namespace
