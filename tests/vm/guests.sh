@@ -33,9 +33,8 @@ share=$work/share
 pids=()
 finish() {
   local pid
-  exec 2>/dev/null  # bash tells of killed jobs
   for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-  wait
+  for pid in "${pids[@]}"; do while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done; done
   rm -rf "$work"
 }
 trap finish EXIT
@@ -60,6 +59,7 @@ start_guest() {
     -netdev "$network" -device "virtio-net-pci,netdev=net,romfile=,mac=52:54:00:77:00:0$((rank + 1))" \
     </dev/null >"$work/qemu$rank" 2>&1 &
   pids+=($!)
+  disown  # bash would tell of its end
 }
 
 killed() { [[ -e $out/kill.$1 ]]; }
@@ -86,13 +86,13 @@ await_guests() {
   done
 }
 
-peak_mebibytes() { echo $(( $(sed -n 's/VmHWM:\s*\([0-9]*\).*/\1/p' "/proc/$1/status" 2>/dev/null || true) / 1024 )); }
+peak_memory() { awk '/VmHWM/ { printf "(memory %d MiB)", $2 / 1024 }' "/proc/$1/status" 2>/dev/null || true; }
 
 report() {
   local rank=$1 status=none
   [[ ! -s $share/status.$rank ]] || status=$(<"$share/status.$rank")
-  killed "$rank" && status=killed
-  echo "== guest $rank: status $status, memory $(peak_mebibytes "${pids[rank]}") MiB"
+  if killed "$rank"; then status=killed; fi
+  echo "== guest $rank: status $status $(peak_memory "${pids[rank]}")"
   cat "$share/output.$rank" 2>/dev/null || true
   if [[ $status == none || $status == 125 ]]; then
     echo "-- set-up and console"
@@ -103,7 +103,7 @@ report() {
 }
 
 for (( rank = 0; rank < guests; rank++ )); do start_guest "$rank"; done
-status=$(await_guests 2>/dev/null)
+status=$(await_guests)
 for (( rank = 0; rank < guests; rank++ )); do
   report "$rank"
   [[ ! -s $share/status.$rank ]] || killed "$rank" || (( status )) || status=$(<"$share/status.$rank")
