@@ -33,7 +33,7 @@ std::vector<Case> cases(const std::vector<std::string>& models, const std::vecto
   return all;
 }
 
-const std::vector<std::string> kModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral"};
+const std::vector<std::string> kModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral", "qwen3_mlx4", "qwen3_moe_mlx4"};
 
 struct Prompt {
   std::vector<int64_t> ids, greedy;
@@ -90,6 +90,7 @@ TEST(GoldenIsa, LowerInstructionSetsEqualTheReference) {
 }
 
 /// Configurations come in two styles: as released, and as newer tools rewrite them.
+const std::vector<std::string> kBothStyles = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral"};
 using GoldenNewStyle = Golden;
 TEST_P(GoldenNewStyle, EqualsTheReference) {
   const Folder folder;
@@ -97,7 +98,7 @@ TEST_P(GoldenNewStyle, EqualsTheReference) {
   fs::copy_file(kGolden / model() / "config.v5.json", folder / model() / "config.json", fs::copy_options::overwrite_existing);
   for (size_t prompt : {1, 2}) expectReference(prompt, kAtOnce, folder / model());
 }
-INSTANTIATE_TEST_SUITE_P(Models, GoldenNewStyle, ::testing::ValuesIn(cases(kModels, {{2, "tp"}})), caseName);
+INSTANTIATE_TEST_SUITE_P(Models, GoldenNewStyle, ::testing::ValuesIn(cases(kBothStyles, {{2, "tp"}})), caseName);
 
 /// Weights as stored. Activations are not: f16 caches and sums in another order move logits by some hundredths, so only
 /// tokens with a clear lead are compared, up to the first without.
