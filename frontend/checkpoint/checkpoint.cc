@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "frontend/checkpoint/gguf_tensors.h"
 #include "frontend/checkpoint/logical_tensors.h"
+#include "frontend/config/quantization.h"
 #include "frontend/config/suggest.h"
 
 namespace exo {
@@ -10,13 +12,19 @@ namespace exo {
 namespace fs = std::filesystem;
 
 Result<Checkpoint> Checkpoint::open(const fs::path& path) {
+  if (isGguf(path)) {
+    EXO_ASSIGN(GgufModel opened, GgufModel::open(path));
+    auto gguf = std::make_shared<const GgufModel>(std::move(opened));
+    EXO_ASSIGN(StoredTensors tensors, ggufTensors(*gguf));
+    return Checkpoint(path.string(), Shards(), std::move(gguf), std::move(tensors));
+  }
   std::error_code code;
   EXO_ASSIGN(Shards shards, Shards::open(path));
   EXO_ASSIGN(const QuantizationConfig config, loadQuantization(fs::is_directory(path, code) ? path : path.parent_path()));
   const RawTensors raw{shards.names(), [&](const std::string& name) { return shards.find(name); }};
   auto tensors = logicalTensors(raw, config);
   if (!tensors.ok()) return std::move(tensors).error().note("while opening " + path.string());
-  return Checkpoint(path.string(), std::move(shards), std::move(*tensors));
+  return Checkpoint(path.string(), std::move(shards), nullptr, std::move(*tensors));
 }
 
 const StoredTensor* Checkpoint::stored(const std::string& name) const {

@@ -9,7 +9,7 @@
 #include "frontend/checkpoint/shards.h"
 #include "frontend/checkpoint/stored_tensor.h"
 #include "frontend/checkpoint/tensor_source.h"
-#include "frontend/config/quantization.h"
+#include "frontend/gguf/gguf.h"
 #include "ir/base/result.h"
 
 namespace exo {
@@ -30,12 +30,13 @@ class Checkpoint : public TensorSource {
   std::vector<std::string> names() const;  // sorted
 
  private:
-  Checkpoint(std::string where, Shards shards, StoredTensors tensors)
-      : where_(std::move(where)), shards_(std::move(shards)), tensors_(std::move(tensors)) {}
+  Checkpoint(std::string where, Shards shards, std::shared_ptr<const GgufModel> gguf, StoredTensors tensors)
+      : where_(std::move(where)), shards_(std::move(shards)), gguf_(std::move(gguf)), tensors_(std::move(tensors)) {}
   Result<const StoredTensor*> require(const TensorRef& tensor) const;
 
   std::string where_;
-  Shards shards_;          // what the tensors point into
+  Shards shards_;                            // what the tensors point into,
+  std::shared_ptr<const GgufModel> gguf_;    // or this
   StoredTensors tensors_;
 };
 

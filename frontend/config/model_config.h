@@ -67,7 +67,7 @@ struct ModelConfig {
 Result<ModelConfig> readModelConfig(const Json& json, const std::string& where);
 Result<ModelConfig> parseModelConfig(std::string_view text, const std::string& where);
 
-/// `path`: a config file, or a directory with a config.json.
+/// `path`: a config file, a directory with a config.json, or a GGUF file.
 Result<ModelConfig> loadModelConfig(const std::filesystem::path& path);
 
 /// The families readModelConfig knows, in the order of the table.

@@ -76,7 +76,7 @@ Result<Model> openModel(const std::string& spec) {
   const bool is_directory = std::filesystem::is_directory(found, error);
   const std::filesystem::path absolute = std::filesystem::canonical(found, error);
   model.name = graphName(is_directory ? absolute.filename().string() : found.stem().string());
-  if (is_directory && hasWeights(absolute)) {
+  if (isGguf(found) || (is_directory && hasWeights(absolute))) {
     model.directory = absolute;
     EXO_ASSIGN(Checkpoint checkpoint, Checkpoint::open(absolute));
     model.checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));

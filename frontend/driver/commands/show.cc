@@ -34,6 +34,7 @@ const char* ropeName(RopeType type) {
     case RopeType::kDynamic: return "dynamic";
     case RopeType::kLlama3: return "llama3";
     case RopeType::kYarn: return "yarn";
+    case RopeType::kFactors: return "a factor per frequency";
   }
   return "";
 }
