@@ -68,8 +68,8 @@ Status Checkpoint::readRows(const TensorRef& tensor, const TensorSlice& slice, s
   return {};
 }
 
-bool Checkpoint::readScales(const TensorRef& tensor, int64_t row, int64_t column, std::span<uint16_t> out) const {
-  const StoredTensor* found = stored(tensor.name);
+bool Checkpoint::readScales(const std::string& name, int64_t row, int64_t column, std::span<uint16_t> out) const {
+  const StoredTensor* found = stored(name);
   return found && column % kQuantBlock == 0 && found->readScales(row, column, out);
 }
 

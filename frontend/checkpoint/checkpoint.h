@@ -23,7 +23,7 @@ class Checkpoint : public TensorSource {
   bool contains(const std::string& name) const override { return tensors_.contains(name); }
   Result<TensorInfo> find(const TensorRef& tensor) const override;
   Status readRows(const TensorRef& tensor, const TensorSlice& slice, std::span<float> out) const override;
-  bool readScales(const TensorRef& tensor, int64_t row, int64_t column, std::span<uint16_t> out) const override;
+  bool readScales(const std::string& name, int64_t row, int64_t column, std::span<uint16_t> out) const override;
 
   /// The weight of this name, or nullptr.
   const StoredTensor* stored(const std::string& name) const;

@@ -9,6 +9,8 @@
 namespace exo {
 namespace {
 
+constexpr int64_t kMaxDim = int64_t{1} << 40;
+
 /// A quantised format is known by its main tensor: PATH + suffix. `parts` are looked up as PATH + separator + part.
 struct Format {
   std::string_view suffix;
@@ -84,6 +86,7 @@ class Builder {
   Result<StoredTensors> run() {
     for (const std::string& name : raw_.names) {
       const TensorView& view = *raw_.find(name);
+      EXO_TRY(checkSizes(view));
       const Format* format = formatOf(name, view);
       EXO_TRY(format ? addQuantised(name, view, *format) : addPlain(name, view));
     }
@@ -91,6 +94,15 @@ class Builder {
   }
 
  private:
+  /// A tensor without elements may claim any size in its other dimensions.
+  Status checkSizes(const TensorView& view) const {
+    for (const int64_t dim : view.shape)
+      if (dim > kMaxDim) return invalid(view.name, ": expected sizes of at most ", kMaxDim, ", got shape ", shapeText(view.shape));
+    const bool is_stack = view.shape.size() > 2 || view.name.ends_with("bias");
+    if (is_stack && view.numElements() == 0) return invalid(view.name, ": expected at least one element, got shape ", shapeText(view.shape));
+    return {};
+  }
+
   const Format* formatOf(const std::string& name, const TensorView& view) const {
     for (const Format& format : kFormats) {
       if (!name.ends_with(format.suffix) || (format.dtype && view.dtype != *format.dtype)) continue;

@@ -40,8 +40,8 @@ class StoredTensor {
   /// Errors: data that contradicts itself (an index beyond its table).
   virtual Status readRow(int64_t row, int64_t column, std::span<float> out) const = 0;
 
-  /// For an exact blocked encoding: the f16 scales of the blocks of kQuantBlock columns from `column` on (a multiple of
-  /// it), such that every element is an integer that the encoding has times its block's scale. False where that is not so.
+  /// Where elements are integers times one f16 scale per block of kQuantBlock columns: the scales of the blocks from `column`
+  /// (a multiple of it) on. False where that is not so. Whether an encoding has the integers, the packer sees.
   virtual bool readScales(int64_t, int64_t, std::span<uint16_t>) const { return false; }
 
  private:

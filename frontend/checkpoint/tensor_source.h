@@ -50,9 +50,9 @@ class TensorSource {
   /// Errors: as find; kUnsupported when what is stored does not convert to f32.
   virtual Status readRows(const TensorRef& tensor, const TensorSlice& slice, std::span<float> out) const = 0;
 
-  /// Where the tensor is stored as integers times an f16 scale per block of 32 columns, in the range of the encoding its
-  /// format maps to: the scales of the blocks from `column` (a multiple of 32) on, so that packing keeps every bit. Else false.
-  virtual bool readScales(const TensorRef&, int64_t /*row*/, int64_t /*column*/, std::span<uint16_t>) const { return false; }
+  /// Where the tensor is stored as integers times an f16 scale per block of 32 columns: the scales of the blocks from
+  /// `column` (a multiple of 32) on, so that a packer of such blocks can keep every bit. Else false.
+  virtual bool readScales(const std::string& /*name*/, int64_t /*row*/, int64_t /*column*/, std::span<uint16_t>) const { return false; }
 
   /// The whole tensor.
   Status readAll(const TensorRef& tensor, std::span<float> out) const {

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "frontend/driver/commands/commands.h"
+#include "frontend/driver/stored_formats.h"
 
 namespace exo {
 
@@ -72,6 +73,10 @@ Result<int> runShow(const std::vector<std::string>& arguments) {
   for (Quantization quantization : {Quantization::kKeep, Quantization::kF32, Quantization::kBF16, Quantization::kQ8, Quantization::kQ4}) {
     EXO_ASSIGN(const Graph graph, importGraph(model, quantization, context));
     std::cout << "  weights     " << std::left << std::setw(5) << name(quantization) << bytesText(weightBytes(graph)) << "\n";
+  }
+  if (model.checkpoint) {
+    EXO_ASSIGN(const Graph graph, importGraph(model, Quantization::kKeep, context));
+    for (const std::string& line : storedFormats(graph, *model.checkpoint)) std::cout << "  stored      " << line << "\n";
   }
   for (const std::string& line : specialities(config)) std::cout << "  special     " << line << "\n";
   return 0;

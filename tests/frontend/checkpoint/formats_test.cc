@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 
@@ -161,7 +162,7 @@ TEST(Formats, Mxfp4ExpertsWithAlternatingGateAndUp) {
     }
   }
   std::vector<uint16_t> halves(2);
-  ASSERT_TRUE(checkpoint->readScales({path + "1.up_proj.weight", {I, C}}, 2, 0, halves));
+  ASSERT_TRUE(checkpoint->readScales(path + "1.up_proj.weight", 2, 0, halves));
   // Doubled elements are integers, so the scale is half of 2^(e - 127): an f16 with exponent e - 128.
   for (int64_t group = 0; group < 2; ++group) EXPECT_EQ(halves[static_cast<size_t>(group)], (exponent(1, 5, group) - 128 + 15) << 10);
 }
@@ -205,7 +206,7 @@ TEST(Formats, PackedIntOfCompressedTensors) {
   expectValues(*checkpoint, "a.weight", R, C, [&](int64_t row, int64_t column) { return static_cast<float>(integer(row, column)) * scale(row, column / 32); });
   EXPECT_EQ(checkpoint->stored("a.weight")->traits().encoding, Encoding::kW4);
   std::vector<uint16_t> halves(2);
-  ASSERT_TRUE(checkpoint->readScales({"a.weight", {R, C}}, 4, 32, halves));
+  ASSERT_TRUE(checkpoint->readScales("a.weight", 4, 32, halves));
   EXPECT_EQ(halves[0], (-6 + 15) << 10 | 0x200);  // 1.5 · 2^-6
   EXPECT_EQ(halves[1], (-7 + 15) << 10 | 0x200);
 }
@@ -337,9 +338,34 @@ TEST(Formats, Awq) {
     return static_cast<float>(integer(row, column) - zero(row, column / kGroup)) * scale(row, column / kGroup);
   });
   std::vector<uint16_t> halves(2);
-  ASSERT_TRUE(checkpoint->readScales({"a.weight", {R, C}}, 0, 0, halves));
+  ASSERT_TRUE(checkpoint->readScales("a.weight", 0, 0, halves));
   EXPECT_EQ(halves[0], 15 << 10);         // 1
   EXPECT_EQ(halves[1], (2 + 15) << 10);   // 4
+}
+
+struct Sample {
+  const char *model, *tensor;
+  std::vector<int64_t> shape;
+  int64_t row, column;
+  float value;  // decoded from the file's bytes with Python's struct module
+};
+
+TEST(Formats, SamplesOfWholeModels) {
+  const char* shared = std::getenv("EXO_SHARED");
+  const auto folder = std::filesystem::path(shared ? shared : "") / "golden";
+  if (!shared || !std::filesystem::exists(folder)) GTEST_SKIP() << "EXO_SHARED names no folder with golden models";
+  for (const Sample& sample : {Sample{"deepseek_v3_fp8", "model.layers.0.self_attn.q_a_proj.weight", {192, 256}, 150, 200, -0.11380441021174192f},
+                               Sample{"gpt_oss_mxfp4", "model.layers.0.mlp.experts.3.up_proj.weight", {128, 128}, 5, 77, -0.5f},
+                               Sample{"gpt_oss_mxfp4", "model.layers.0.mlp.experts.2.down_proj.weight", {128, 128}, 10, 40, 0.015625f},
+                               Sample{"gpt_oss_bf16", "model.layers.0.mlp.experts.3.gate_proj.weight", {96, 128}, 5, 77, 0.21484375f},
+                               Sample{"kimi_k2_int4", "model.layers.1.mlp.experts.5.gate_proj.weight", {64, 128}, 7, 100, 6 * 0.0361328125f}}) {
+    const auto checkpoint = Checkpoint::open(folder / sample.model);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.error();
+    float value = 0;
+    const Status read = checkpoint->readRows({sample.tensor, sample.shape}, {sample.row, sample.row + 1, sample.column, sample.column + 1}, {&value, 1});
+    ASSERT_TRUE(read.ok()) << read.error();
+    EXPECT_EQ(value, sample.value) << sample.model << " " << sample.tensor;
+  }
 }
 
 TEST(Formats, ExactHalf) {

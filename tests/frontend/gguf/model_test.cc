@@ -111,9 +111,9 @@ TEST(GgufTensors, BlocksAreReadInRectanglesAndKeepTheirScales) {
   ASSERT_TRUE(checkpoint->readRows(down, {2, 4, 31, 34}, out).ok());
   EXPECT_EQ(out, (std::vector<float>{21, -20, -18, 31, 0, 2}));
   std::vector<uint16_t> scales(2);
-  ASSERT_TRUE(checkpoint->readScales(down, 1, 0, scales));
+  ASSERT_TRUE(checkpoint->readScales(down.name, 1, 0, scales));
   EXPECT_EQ(scales, (std::vector<uint16_t>{0x3c00, 0x4000}));
-  EXPECT_FALSE(checkpoint->readScales(down, 1, 16, scales));
+  EXPECT_FALSE(checkpoint->readScales(down.name, 1, 16, scales));
 }
 
 TEST(GgufTensors, ExpertsOfStacksAndOfOlderFiles) {
