@@ -18,8 +18,9 @@ struct Use {
 
 /// Whether an encoding repeats what the format stores. Four bits fit in eight under the same scales.
 bool holdsExactly(const StoredTraits& traits, Encoding held) {
+  if (held == Encoding::kF32) return traits.format != "F64";  // what any other format means is an f32
   if (!traits.is_exact) return false;
-  return held == traits.encoding || held == Encoding::kF32 || (held == Encoding::kW8 && traits.encoding == Encoding::kW4);
+  return held == traits.encoding || (held == Encoding::kW8 && traits.encoding == Encoding::kW4);
 }
 
 const char* rounding(Encoding held) {

@@ -6,6 +6,7 @@
 
 #include "frontend/checkpoint/checkpoint.h"
 #include "tests/end_to_end/model_run.h"
+#include "tests/end_to_end/program.h"
 #include "tests/golden/to_gguf.h"
 
 namespace exo::testing {
@@ -58,6 +59,39 @@ TEST_P(GgufGolden, BlocksRunAsTheyAreStored) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, GgufGolden, ::testing::Values("llama", "qwen3", "qwen3_moe", "mixtral"), [](const auto& info) { return std::string(info.param); });
+
+TEST(GgufCommands, ShowAndCompileSayWhatIsStored) {
+  const Folder folder;
+  const std::string file = folder / "model.gguf", plan = folder / "plan";
+  writeGguf(kGolden / "llama", GgufPrecision::kQ8, file);
+  const Outcome shown = exoc({"show", file});
+  EXPECT_EQ(shown.exit_code, 0) << describe(shown);
+  EXPECT_NE(shown.out.find("stored      Q8_0 ("), std::string::npos) << shown.out;
+  EXPECT_NE(shown.out.find("runs as stored, in w8"), std::string::npos) << shown.out;
+  const Outcome compiled = exoc({"compile", file, "--nodes", "2", "--quant", "q4", "--out", plan});
+  EXPECT_EQ(compiled.exit_code, 0) << describe(compiled);
+  const std::string report = readFile(plan + "/report.txt");
+  EXPECT_NE(report.find("weights: Q8_0 ("), std::string::npos) << report;
+  EXPECT_NE(report.find("is converted to w4"), std::string::npos) << report;
+  EXPECT_NE(report.find("rounded by at most 1/16 of the largest of 32 weights"), std::string::npos) << report;
+}
+
+/// The vocabulary in the file and the one in tokenizer.json are one.
+TEST(GgufCommands, TextIsThatOfThePublishedModel) {
+  const Folder folder;
+  const std::string file = folder / "model.gguf";
+  for (const char* model : {"llama", "qwen3"}) {
+    writeGguf(kGolden / model, GgufPrecision::kBF16, file);
+    const auto text = [](const std::string& path) {
+      const Outcome outcome = exoc({"run", path, "--prompt", "Permission is hereby granted, free of charge", "--max_tokens", "12", "--ignore_eos", "--quant", "f32"});
+      EXPECT_EQ(outcome.exit_code, 0) << describe(outcome);
+      return outcome.out;
+    };
+    const std::string expected = text(kGolden / model);
+    EXPECT_FALSE(expected.empty());
+    EXPECT_EQ(text(file), expected) << model;
+  }
+}
 
 /// Blocks that our own quantiser would have chosen otherwise: kept, the activations are the only rounding. On any number of nodes.
 TEST(GgufBlocks, AreNotRequantised) {
