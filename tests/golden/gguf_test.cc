@@ -76,6 +76,16 @@ TEST(GgufCommands, ShowAndCompileSayWhatIsStored) {
   EXPECT_NE(report.find("rounded by at most 1/16 of the largest of 32 weights"), std::string::npos) << report;
 }
 
+TEST(GgufCommands, APlanOfStoredBlocksIsVerified) {
+  const Folder folder;
+  const std::string file = folder / "model.gguf", plan = folder / "plan";
+  writeGguf(kGolden / "llama", GgufPrecision::kQ8, file);
+  const Outcome compiled = exoc({"compile", file, "--nodes", "2", "--strategy", "tp", "--out", plan});
+  EXPECT_EQ(compiled.exit_code, 0) << describe(compiled);
+  const Outcome verified = exoc({"verify", plan});
+  EXPECT_EQ(verified.exit_code, 0) << describe(verified);
+}
+
 /// The vocabulary in the file and the one in tokenizer.json are one.
 TEST(GgufCommands, TextIsThatOfThePublishedModel) {
   const Folder folder;

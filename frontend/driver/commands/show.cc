@@ -62,7 +62,7 @@ std::vector<std::string> specialities(const ModelConfig& config) {
 }  // namespace
 
 Result<int> runShow(const std::vector<std::string>& arguments) {
-  EXO_ASSIGN(const std::string spec, onlyArgument(arguments, "a model directory or card"));
+  EXO_ASSIGN(const std::string spec, onlyArgument(arguments, "a model directory, GGUF file or card"));
   EXO_ASSIGN(const Model model, openModel(spec));
   const ModelConfig& config = model.config;
   const ParameterCount count = countParameters(config);
