@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 namespace exo::codegen {
@@ -26,6 +27,9 @@ struct QuantBlock {
   int32_t values[kBlock] = {};
   uint16_t scale = 0;
 };
+
+/// Added to a small number it leaves the nearest integer, ties to even, in the low bits.
+constexpr float kRounding = 12582912.0f;  // 1.5 · 2^23
 
 float clampedScale(float scale) { return std::clamp(scale, -65504.0f, 65504.0f); }
 
@@ -50,9 +54,23 @@ QuantBlock quantise(Encoding encoding, const float* in) {
   const float low = four_bits ? -8 : -127, high = four_bits ? 7 : 127;
   for (int64_t i = 0; i < kBlock; ++i) {
     const float value = std::min(std::max(in[i] / scale, low), high);
-    block.values[i] = std::bit_cast<int32_t>(value + 12582912.0f) - 0x4b400000;  // to the nearest, ties to even
+    block.values[i] = std::bit_cast<int32_t>(value + kRounding) - std::bit_cast<int32_t>(kRounding);
   }
   return block;
+}
+
+/// The block in multiples of this scale, if every element is one.
+std::optional<QuantBlock> exactMultiples(Encoding encoding, const float* in, uint16_t scale_bits) {
+  const float scale = fromHalf(scale_bits), low = encoding == program::Q4 ? -8 : -128;
+  QuantBlock block;
+  block.scale = scale_bits;
+  bool exact = true;
+  for (int64_t i = 0; i < kBlock; ++i) {  // without a way out, so that it vectorises
+    const float shifted = std::min(std::max(in[i] / scale, low), -low - 1) + kRounding;
+    block.values[i] = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(kRounding);
+    exact &= static_cast<float>(block.values[i]) * scale == in[i];
+  }
+  return exact ? std::optional(block) : std::nullopt;
 }
 
 /// Start of block `block` (of 32) in a panel, and of its scales.
@@ -94,12 +112,15 @@ QuantBlock loadBlock(Encoding encoding, const std::byte* panel, int64_t block, i
   return quant;
 }
 
-void packQuantisedRow(Encoding encoding, std::span<const float> row, std::byte* panel, int64_t lane) {
+/// `scales`: offered ones, one per block of the row, or none.
+void packQuantisedRow(Encoding encoding, std::span<const float> row, std::span<const uint16_t> scales, std::byte* panel, int64_t lane) {
   const int64_t blocks = roundUp(static_cast<int64_t>(row.size()), kSuperblock) / kBlock;
   for (int64_t block = 0; block < blocks; ++block) {
     float values[kBlock] = {};
     for (int64_t i = 0; i < kBlock && block * kBlock + i < static_cast<int64_t>(row.size()); ++i) values[i] = row[block * kBlock + i];
-    storeBlock(encoding, quantise(encoding, values), panel, block, lane);
+    const bool is_offered = block < static_cast<int64_t>(scales.size());
+    const auto kept = is_offered ? exactMultiples(encoding, values, scales[static_cast<size_t>(block)]) : std::nullopt;
+    storeBlock(encoding, kept ? *kept : quantise(encoding, values), panel, block, lane);
   }
 }
 
@@ -115,8 +136,8 @@ void packPlainRow(Encoding encoding, std::span<const float> row, std::byte* pane
   }
 }
 
-void packRow(Encoding encoding, std::span<const float> row, std::byte* panel, int64_t lane) {
-  if (isQuantised(encoding)) return packQuantisedRow(encoding, row, panel, lane);
+void packRow(Encoding encoding, std::span<const float> row, std::span<const uint16_t> scales, std::byte* panel, int64_t lane) {
+  if (isQuantised(encoding)) return packQuantisedRow(encoding, row, scales, panel, lane);
   packPlainRow(encoding, row, panel, lane);
 }
 
@@ -135,7 +156,7 @@ void padRows(Encoding encoding, int64_t rows, int64_t columns, std::byte* out) {
   if (!isQuantised(encoding)) return;
   const std::vector<float> zeros(columns, 0.0f);
   for (int64_t row = rows; row < roundUp(rows, kPanelRows); ++row) {
-    packRow(encoding, zeros, out + row / kPanelRows * panelBytes(encoding, columns), row % kPanelRows);
+    packRow(encoding, zeros, {}, out + row / kPanelRows * panelBytes(encoding, columns), row % kPanelRows);
   }
 }
 
@@ -181,7 +202,7 @@ int64_t activationRowBytes(Encoding encoding, int64_t columns) {
   return columns * elementBytes(encoding);
 }
 
-Status packPanels(Encoding encoding, int64_t rows, int64_t columns, const RowReader& read, std::span<std::byte> out) {
+Status packPanels(Encoding encoding, int64_t rows, int64_t columns, const RowReader& read, std::span<std::byte> out, const ScaleReader& scales) {
   if (rows < 0 || columns < 0) return invalid("cannot pack a weight of shape [", rows, ", ", columns, "]");
   const int64_t bytes = packedBytes(encoding, rows, columns);
   if (static_cast<int64_t>(out.size()) < bytes) {
@@ -189,10 +210,12 @@ Status packPanels(Encoding encoding, int64_t rows, int64_t columns, const RowRea
   }
   std::fill_n(out.begin(), bytes, std::byte{0});
   std::vector<float> values(columns);
+  std::vector<uint16_t> offered(static_cast<size_t>(scales && isQuantised(encoding) ? roundUp(columns, kBlock) / kBlock : 0));
   for (int64_t row = 0; row < rows; ++row) {
     EXO_TRY(read(row, values));
     EXO_TRY(checkRow(encoding, row, values));
-    packRow(encoding, values, out.data() + row / kPanelRows * panelBytes(encoding, columns), row % kPanelRows);
+    const bool has_scales = !offered.empty() && scales(row, offered);
+    packRow(encoding, values, has_scales ? offered : std::span<const uint16_t>(), out.data() + row / kPanelRows * panelBytes(encoding, columns), row % kPanelRows);
   }
   padRows(encoding, rows, columns, out.data());
   return {};
@@ -209,7 +232,7 @@ void unpackRow(Encoding encoding, int64_t rows, int64_t columns, std::span<const
 void roundTrip(Encoding encoding, std::span<float> row) {
   if (encoding == program::F32 || row.empty()) return;
   std::vector<std::byte> panel(panelBytes(encoding, static_cast<int64_t>(row.size())), std::byte{0});
-  packRow(encoding, row, panel.data(), 0);
+  packRow(encoding, row, {}, panel.data(), 0);
   unpackRow(encoding, 1, static_cast<int64_t>(row.size()), panel, 0, row);
 }
 

@@ -49,10 +49,14 @@ int64_t activationRowBytes(program::Encoding encoding, int64_t columns);
 /// Reads row `row` of a [rows, columns] weight slice as f32 into `out` (columns floats).
 using RowReader = std::function<Status(int64_t row, std::span<float> out)>;
 
+/// Offers the f16 scales of a row's blocks of 32, for a row that is stored in such blocks; false: there are none.
+using ScaleReader = std::function<bool(int64_t row, std::span<uint16_t> scales)>;
+
 /// Packs a weight slice into `out` (packedBytes). Quantised encodings quantise each row in blocks of 32 along K:
-/// q8: scale = max|w| / 127; q4: the signed maximum maps to -8. Deterministic. Error kInvalidInput (naming row and column)
+/// q8: scale = max|w| / 127; q4: the signed maximum maps to -8; but a block that an offered scale reproduces exactly keeps it,
+/// so that weights stored in the same blocks lose nothing. Deterministic. Error kInvalidInput (naming row and column)
 /// for values that are not finite or do not fit an F16 weight; `out` smaller than packedBytes is an error too.
-Status packPanels(program::Encoding encoding, int64_t rows, int64_t columns, const RowReader& read, std::span<std::byte> out);
+Status packPanels(program::Encoding encoding, int64_t rows, int64_t columns, const RowReader& read, std::span<std::byte> out, const ScaleReader& scales = nullptr);
 
 /// The inverse for one row: what the packed row means, in f32. For tests, the reference and `verify`.
 void unpackRow(program::Encoding encoding, int64_t rows, int64_t columns, std::span<const std::byte> packed, int64_t row,

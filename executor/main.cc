@@ -28,7 +28,7 @@ DEFINE_string(listen, "", "host:port for other nodes and clients; default: the n
 DEFINE_string(coordinator, "", "host:port of rank 0's node; default: its address in the plan");
 DEFINE_int32(threads, 0, "threads to compute with; 0: one per core, each pinned");
 DEFINE_string(isa, "auto", "instruction set: auto, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
-DEFINE_string(model, "", "directory with the model's weights; default: where the plan found them");
+DEFINE_string(model, "", "directory or GGUF file with the model's weights; default: where the plan found them");
 DEFINE_string(random_weights, "", "seed: make weights up instead of reading them; the same on every node");
 DEFINE_string(secret_file, "", "file with the cluster secret, at least 16 bytes; needed beyond this machine, the same on every node");
 DEFINE_double(join_timeout, 60, "seconds to wait until every node of the plan has joined");

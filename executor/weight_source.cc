@@ -28,11 +28,15 @@ Result<std::unique_ptr<TensorSource>> openWeights(const std::string& model_direc
 }
 
 runtime::WeightReader weightReader(const TensorSource& source, const std::atomic<bool>& cancel) {
-  return [&source, &cancel](const program::TensorSlice& slice, int64_t row, std::span<float> out) -> Status {
+  const auto scales = [&source](const program::TensorSlice& slice, int64_t row, std::span<uint16_t> out) {
+    return source.readScales(slice.tensor(), row, static_cast<int64_t>(slice.column_begin()), out);
+  };
+  const auto rows = [&source, &cancel](const program::TensorSlice& slice, int64_t row, std::span<float> out) -> Status {
     if (cancel) return makeError(ErrorCode::kCancelled, "loading was cancelled");
     const TensorSlice part{row, row + 1, static_cast<int64_t>(slice.column_begin()), static_cast<int64_t>(slice.column_end())};
     return source.readRows(refOf(source, slice), part, out);
   };
+  return {rows, scales};
 }
 
 }  // namespace exo

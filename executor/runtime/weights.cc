@@ -115,14 +115,15 @@ class Loader {
     const uint64_t bytes = static_cast<uint64_t>(codegen::packedBytes(weight.encoding(), rows, columns));
     EXO_TRY(codegen::packPanels(
         weight.encoding(), rows, columns,
-        [&](int64_t row, std::span<float> out) { return read_(slice, first_row + row, out); },
-        {data_[place.weight] + offset, bytes}));
+        [&](int64_t row, std::span<float> out) { return read_.row(slice, first_row + row, out); },
+        {data_[place.weight] + offset, bytes},
+        read_.scales ? [&](int64_t row, std::span<uint16_t> out) { return read_.scales(slice, first_row + row, out); } : codegen::ScaleReader()));
     done_.fetch_add(bytes, std::memory_order_relaxed);
     return {};
   }
 
   Status fillVector(const program::TensorSlice& slice, std::span<float> out) {
-    EXO_TRY(read_(slice, static_cast<int64_t>(slice.row_begin()), out));
+    EXO_TRY(read_.row(slice, static_cast<int64_t>(slice.row_begin()), out));
     for (size_t i = 0; i < out.size(); ++i)
       if (!std::isfinite(out[i])) return invalid("weight at column ", i, " is not a finite number");
     done_.fetch_add(out.size_bytes(), std::memory_order_relaxed);

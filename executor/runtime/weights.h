@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <type_traits>
+#include <utility>
 #include <span>
 #include <vector>
 
@@ -17,9 +19,22 @@
 
 namespace exo::runtime {
 
-/// Reads row `row` of the tensor (row_begin <= row < row_end of the slice, counted in the whole tensor), columns
-/// [column_begin, column_end), as f32 into `out`. Called from several threads at a time. Must not throw.
-using WeightReader = std::function<Status(const program::TensorSlice& slice, int64_t row, std::span<float> out)>;
+/// Where weights come from. Called from several threads at a time. Must not throw.
+struct WeightReader {
+  /// Row `row` of the tensor (row_begin <= row < row_end of the slice, counted in the whole tensor), columns
+  /// [column_begin, column_end), as f32 into `out`.
+  using Row = std::function<Status(const program::TensorSlice& slice, int64_t row, std::span<float> out)>;
+  /// The f16 scales of the same row's blocks of 32, if it is stored in such blocks: codegen::ScaleReader.
+  using Scales = std::function<bool(const program::TensorSlice& slice, int64_t row, std::span<uint16_t> scales)>;
+
+  WeightReader(Row row, Scales scales = nullptr) : row(std::move(row)), scales(std::move(scales)) {}
+  template <class F>
+    requires std::is_invocable_r_v<Status, F, const program::TensorSlice&, int64_t, std::span<float>>
+  WeightReader(F function) : row(std::move(function)) {}
+
+  Row row;
+  Scales scales;
+};
 
 struct LoadedWeights {
   Memory memory;

@@ -30,15 +30,18 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return bytes_; }
-  /// As it was opened.
-  const FileStamp& stamp() const { return stamp_; }
-  /// Of the file that has this path now.
-  static Result<FileStamp> stampOf(const std::filesystem::path& path);
+  /// Its stamp and a checksum of its first MiB: a header, and some data. Reading all of a large checkpoint at every start
+  /// would cost more than keeping what was made of it saves, so a change that leaves size, inode, times and beginning as they
+  /// were goes unnoticed; no system call makes one. The path is no part of it: folders may be renamed. Empty when the path no
+  /// longer leads to the file that was opened.
+  std::string identity() const;
 
  private:
-  MappedFile(std::span<const std::byte> bytes, const FileStamp& stamp) : bytes_(bytes), stamp_(stamp) {}
+  MappedFile(std::filesystem::path path, std::span<const std::byte> bytes, const FileStamp& stamp)
+      : path_(std::move(path)), bytes_(bytes), stamp_(stamp) {}
+  std::filesystem::path path_;
   std::span<const std::byte> bytes_;
-  FileStamp stamp_;
+  FileStamp stamp_;   // as it was opened
 };
 
 }  // namespace exo

@@ -16,7 +16,7 @@ class RandomWeights : public TensorSource {
 
   bool contains(const std::string&) const override { return true; }
   /// Any tensor exists, with the shape asked for.
-  Result<TensorInfo> find(const TensorRef& tensor) const override { return TensorInfo{DType::kF32, tensor.shape}; }
+  Result<TensorInfo> find(const TensorRef& tensor) const override { return TensorInfo{"F32", tensor.shape}; }
   std::string identity() const override;
   Status readRows(const TensorRef& tensor, const TensorSlice& slice, std::span<float> out) const override;
 

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "frontend/config/dtype.h"
 #include "ir/base/result.h"
 
 namespace exo {
@@ -33,7 +32,7 @@ struct TensorSlice {
 };
 
 struct TensorInfo {
-  DType dtype = DType::kF32;  // as stored
+  std::string format;  // as stored: "BF16", "Q4_K"
   std::vector<int64_t> shape;
 };
 
@@ -48,12 +47,16 @@ class TensorSource {
   virtual Result<TensorInfo> find(const TensorRef& tensor) const = 0;
 
   /// Fills `out` (row-major, slice.rows() × slice.columns()) touching only the bytes of the slice.
-  /// Errors: as find; kUnsupported when the stored dtype is not f32, bf16, f16 or f64.
+  /// Errors: as find; kUnsupported when what is stored does not convert to f32.
   virtual Status readRows(const TensorRef& tensor, const TensorSlice& slice, std::span<float> out) const = 0;
 
   /// What the tensors are, for those who keep what they made of them: equal text means equal values. Cheap: no tensor is
   /// read. Empty: not known, or no longer what was opened.
   virtual std::string identity() const { return {}; }
+
+  /// Where the tensor is stored as integers times an f16 scale per block of 32 columns: the scales of the blocks from
+  /// `column` (a multiple of 32) on, so that a packer of such blocks can keep every bit. Else false.
+  virtual bool readScales(const std::string& /*name*/, int64_t /*row*/, int64_t /*column*/, std::span<uint16_t>) const { return false; }
 
   /// The whole tensor.
   Status readAll(const TensorRef& tensor, std::span<float> out) const {

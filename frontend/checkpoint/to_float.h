@@ -8,7 +8,7 @@
 
 namespace exo {
 
-/// True for f32, bf16, f16 and f64.
+/// True for f32, bf16, f16, f64 and fp8 e4m3.
 bool convertsToFloat(DType dtype);
 
 /// out[i] = element i of `bytes` (little-endian, any alignment; out.size() × sizeBytes(dtype) of them).

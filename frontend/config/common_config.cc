@@ -95,8 +95,9 @@ Result<Activation> readActivation(const JsonObject& json) {
 }  // namespace
 
 Result<ModelConfig> readCommon(const JsonObject& json, const FamilyDefaults& defaults) {
-  EXO_TRY(refuseForeignKeys(json));
   ModelConfig config;
+  EXO_ASSIGN(config.quantization, readQuantization(json));
+  EXO_TRY(refuseForeignKeys(json));
   config.family = defaults.family;
   EXO_TRY(readSizes(json, defaults, config));
   EXO_ASSIGN(config.rms_norm_eps, json.numberOr("rms_norm_eps", defaults.rms_norm_eps, {1e-30, 1.0}));

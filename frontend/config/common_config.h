@@ -38,7 +38,7 @@ struct FamilyDefaults {
 };
 
 /// Sizes, norm, rope, ids, dtype, all checked; no biases, no windows (one absent entry per layer), no experts.
-/// Refuses quantised weights and known keys of other architectures that would change the result.
+/// Refuses quantisations that are not known, and known keys of other architectures that would change the result.
 Result<ModelConfig> readCommon(const JsonObject& json, const FamilyDefaults& defaults);
 
 /// Old and new style; `max_position_embeddings` and `head_dim` as read before.

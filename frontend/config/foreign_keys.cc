@@ -75,21 +75,9 @@ bool isHarmless(const Json& value, Harmless harmless) {
   return false;
 }
 
-std::string quantMethod(const Json& value) {
-  for (const char* key : {"quant_method", "format", "mode"})
-    if (value.is_object() && value.contains(key)) return std::string(key) + " " + describe(value[key]);
-  return describe(value);
-}
-
 }  // namespace
 
 Status refuseForeignKeys(const JsonObject& json) {
-  for (const char* key : {"quantization_config", "quantization", "compression_config"}) {
-    const Json* value = json.find(key);
-    if (value && !isHarmless(*value, Harmless::kEmpty))
-      return makeError(ErrorCode::kUnsupported, json.path(key),
-                       ": expected unquantised weights (bf16, f16 or f32), got ", quantMethod(*value));
-  }
   for (const ForeignKey& foreign : kForeignKeys) {
     const Json* value = json.find(foreign.key);
     if (value && !isHarmless(*value, foreign.harmless))

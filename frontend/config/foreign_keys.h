@@ -5,7 +5,7 @@
 
 namespace exo {
 
-/// Error naming the first such key whose value is not the harmless one, quantisation first.
+/// Error naming the first such key whose value is not the harmless one.
 Status refuseForeignKeys(const JsonObject& json);
 
 }  // namespace exo

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "frontend/config/suggest.h"
+#include "frontend/gguf/gguf.h"
 
 namespace exo {
 namespace {
@@ -39,12 +40,12 @@ Result<fs::path> findModel(const std::string& model) {
     if (fs::exists(path / "config.json", code)) return path;
     return makeError(ErrorCode::kNotFound, model, ": expected a config.json in this directory, found none");
   }
-  if (path.extension() == ".json" && fs::is_regular_file(path, code)) return path;
+  if ((path.extension() == ".json" || isGguf(path)) && fs::is_regular_file(path, code)) return path;
   const std::vector<std::string> cards = modelCards();
   const std::string wanted = lowerCase(model);
   for (const std::string& card : cards)
     if (lowerCase(card) == wanted) return modelCardFolder() / (card + ".json");
-  return makeError(ErrorCode::kNotFound, "model \"", model, "\": expected a directory, a .json file or a card of ",
+  return makeError(ErrorCode::kNotFound, "model \"", model, "\": expected a directory, a .gguf or .json file, or a card of ",
                    modelCardFolder().string(), didYouMean(wanted, cards));
 }
 

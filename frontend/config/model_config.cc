@@ -1,6 +1,7 @@
 #include "frontend/config/model_config.h"
 
 #include "frontend/config/families/family.h"
+#include "frontend/config/gguf_config.h"
 #include "frontend/config/suggest.h"
 
 namespace exo {
@@ -64,6 +65,10 @@ Result<ModelConfig> parseModelConfig(std::string_view text, const std::string& w
 }
 
 Result<ModelConfig> loadModelConfig(const std::filesystem::path& path) {
+  if (isGguf(path)) {
+    EXO_ASSIGN(const GgufModel model, GgufModel::open(path));
+    return readGgufConfig(model);
+  }
   std::error_code code;
   const std::filesystem::path file = std::filesystem::is_directory(path, code) ? path / "config.json" : path;
   EXO_ASSIGN(const Json json, readJsonFile(file));

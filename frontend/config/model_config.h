@@ -15,6 +15,7 @@
 
 #include "frontend/config/dtype.h"
 #include "frontend/config/json_reader.h"
+#include "frontend/config/quantization.h"
 #include "frontend/config/rope.h"
 #include "ir/base/result.h"
 
@@ -56,6 +57,7 @@ struct ModelConfig {
   std::vector<int64_t> bos_token_ids;
   std::vector<int64_t> eos_token_ids;
   std::optional<DType> dtype;  // of the published weights, when the file says; the checkpoint itself decides
+  QuantizationConfig quantization;
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 
   bool isSparse(int64_t layer) const { return moe && moe->is_sparse[static_cast<size_t>(layer)]; }
@@ -65,7 +67,7 @@ struct ModelConfig {
 Result<ModelConfig> readModelConfig(const Json& json, const std::string& where);
 Result<ModelConfig> parseModelConfig(std::string_view text, const std::string& where);
 
-/// `path`: a config file, or a directory with a config.json.
+/// `path`: a config file, a directory with a config.json, or a GGUF file.
 Result<ModelConfig> loadModelConfig(const std::filesystem::path& path);
 
 /// The families readModelConfig knows, in the order of the table.

@@ -26,6 +26,13 @@ std::vector<float> defaultFrequencies(double theta, int64_t head_dim) {
   return frequencies;
 }
 
+std::vector<float> dividedFrequencies(const RopeConfig& config, int64_t head_dim) {
+  std::vector<float> frequencies = defaultFrequencies(config.theta, head_dim);
+  EXO_CHECK(config.frequency_factors.size() == frequencies.size());
+  for (size_t p = 0; p < frequencies.size(); ++p) frequencies[p] /= static_cast<float>(config.frequency_factors[p]);
+  return frequencies;
+}
+
 std::vector<float> linearFrequencies(const RopeConfig& config, int64_t head_dim) {
   std::vector<float> frequencies = defaultFrequencies(config.theta, head_dim);
   for (float& frequency : frequencies) frequency /= static_cast<float>(config.factor);
@@ -103,6 +110,7 @@ RopeTable ropeFrequencies(const RopeConfig& config, int64_t head_dim, int64_t ma
     case RopeType::kLinear: return {linearFrequencies(config, head_dim)};
     case RopeType::kDynamic: return {dynamicFrequencies(config, head_dim, max_context)};
     case RopeType::kLlama3: return {llama3Frequencies(config, head_dim)};
+    case RopeType::kFactors: return {dividedFrequencies(config, head_dim)};
     case RopeType::kYarn: return {yarnFrequencies(config, head_dim), static_cast<float>(yarnAttentionScaling(config))};
   }
   return {};

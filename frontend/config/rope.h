@@ -9,7 +9,7 @@
 
 namespace exo {
 
-enum class RopeType { kDefault, kLinear, kDynamic, kLlama3, kYarn };
+enum class RopeType { kDefault, kLinear, kDynamic, kLlama3, kYarn, kFactors };
 
 /// Parameters a type does not use keep these defaults, so that equal meanings compare equal.
 struct RopeConfig {
@@ -25,6 +25,7 @@ struct RopeConfig {
   double mscale = 0.0;                           // yarn; 0 = absent
   double mscale_all_dim = 0.0;                   // yarn; 0 = absent
   bool truncate = true;                          // yarn: round the correction range to whole dimensions
+  std::vector<double> frequency_factors;         // factors: [D/2], what each inverse frequency is divided by (GGUF's rope_freqs)
   friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
 };
 

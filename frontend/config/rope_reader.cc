@@ -106,7 +106,8 @@ Status readYarn(const JsonObject& rope, int64_t max_position_embeddings, RopeCon
 
 Status readParameters(const JsonObject& rope, int64_t max_position_embeddings, RopeConfig& config) {
   switch (config.type) {
-    case RopeType::kDefault: return {};
+    case RopeType::kDefault:
+    case RopeType::kFactors: return {};
     case RopeType::kLinear: {
       EXO_ASSIGN(config.factor, rope.number("factor", kFactorRange));
       return {};

@@ -11,6 +11,7 @@
 #include "codegen/layout.h"
 #include "frontend/config/suggest.h"
 #include "frontend/driver/generation_config.h"
+#include "frontend/driver/stored_formats.h"
 #include "ir/text.h"
 #include "passes/plan_memory.h"
 #include "passes/planner/report.h"
@@ -50,6 +51,8 @@ class Compiler {
     EXO_ASSIGN(max_context_, contextFor(model_, options_.max_context));
     EXO_ASSIGN(Graph imported, importGraph(model_, options_.quantization, max_context_));
     EXO_TRY(verify(imported));
+    if (model_.checkpoint && !options_.random_seed)
+      for (const std::string& line : storedFormats(imported, *model_.checkpoint)) result_.notes.push_back("weights: " + line);
     EXO_TRY(choosePlan(imported));
     EXO_ASSIGN(Module module, lower(std::move(imported)));
     EXO_TRY(emit(module));

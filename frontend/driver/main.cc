@@ -22,7 +22,7 @@ std::vector<std::string> with(std::vector<std::string> flags, const std::vector<
 
 std::vector<Command> commands() {
   return {
-      {"compile", "MODEL --out PLAN", "Compiles a model directory or a card for a topology: writes per-node programs, the IR after every pass, and a report.",
+      {"compile", "MODEL --out PLAN", "Compiles a model directory, a GGUF file or a card for a topology: writes per-node programs, the IR after every pass, and a report.",
        "  exoc compile ~/models/Llama-3.2-1B --nodes topo.json --quant q4 --out plan\n  exoc compile qwen3-235b-a22b --nodes 4 --out plan          # a card: plans need no weights\n"
        "  exoc compile llama-3.1-8b --nodes topo.json --from plan/ir/02-choose_parallelism.exoir --out plan2\n",
        with(compileFlags(), {"out"}), runCompile},
@@ -34,7 +34,7 @@ std::vector<Command> commands() {
        "  exoc verify plan\n", {"static_only", "threads", "isa", "timeout"}, runVerify},
       {"opt", "FILE.exoir --passes=a,b", "Runs passes on IR text and prints the result; with no pass it prints the text back.",
        "  exoc opt plan/ir/00-import.exoir --passes=canonicalize,choose-parallelism\n", {"passes", "step_tokens"}, runOpt},
-      {"show", "MODEL", "Tells what a model is: family, parameters, bytes per quantisation, what is special.", "  exoc show qwen3-30b-a3b\n", {}, runShow},
+      {"show", "MODEL", "Tells what a model is: family, parameters, bytes per quantisation, in which formats weights are stored and what becomes of them, what is special.", "  exoc show qwen3-30b-a3b\n  exoc show ~/models/Qwen3-0.6B-Q8_0.gguf\n", {}, runShow},
       {"topo", "--nodes A:PORT,B:PORT --out topo.json", "Measures running nodes (exo-exec --measure_only) and the links between them.",
        "  exoc topo --nodes 10.0.0.1:52416,10.0.0.2:52416 --secret_file secret --out topo.json\n", {"nodes", "out", "secret_file"}, runTopo},
   };

@@ -25,11 +25,34 @@ bool hasWeights(const std::filesystem::path& directory) {
   return std::filesystem::exists(directory / "model.safetensors", error) || std::filesystem::exists(directory / "model.safetensors.index.json", error);
 }
 
-Encoding storedEncoding(const Model& model, const std::string& tensor) {
-  DType dtype = model.config.dtype.value_or(DType::kBF16);
-  const TensorView* view = model.checkpoint ? model.checkpoint->view(tensor) : nullptr;
-  if (view) dtype = view->dtype;
+/// A card says how its weights are published; of a quantised one it does not say which are.
+Encoding publishedEncoding(const ModelConfig& config, const std::string& tensor) {
+  const bool is_expert = tensor.find(".experts.") != std::string::npos;
+  const bool is_table = tensor == "lm_head.weight" || tensor == "model.embed_tokens.weight";
+  switch (config.quantization.method) {
+    case QuantMethod::kMlx: return Encoding::kW8;
+    case QuantMethod::kMxfp4:
+      if (is_expert) return Encoding::kW8;
+      break;
+    case QuantMethod::kPackedInt:
+      if (is_expert) return config.quantization.width.bits == 4 ? Encoding::kW4 : Encoding::kW8;
+      break;
+    case QuantMethod::kFp8:
+    case QuantMethod::kAwq:
+      if (!is_table) return Encoding::kW8;
+      break;
+    case QuantMethod::kGptq:
+      if (!is_table) return config.quantization.width.bits == 4 && config.quantization.symmetric ? Encoding::kW4 : Encoding::kW8;
+      break;
+    case QuantMethod::kNone: break;
+  }
+  const DType dtype = config.dtype.value_or(DType::kBF16);
   return dtype == DType::kF32 || dtype == DType::kF64 ? Encoding::kF32 : dtype == DType::kF16 ? Encoding::kF16 : Encoding::kBF16;
+}
+
+Encoding storedEncoding(const Model& model, const std::string& tensor) {
+  const StoredTensor* stored = model.checkpoint ? model.checkpoint->stored(tensor) : nullptr;
+  return stored ? stored->traits().encoding : publishedEncoding(model.config, tensor);
 }
 
 Encoding encodingOf(const Model& model, Quantization quantization, const std::string& tensor) {
@@ -53,7 +76,7 @@ Result<Model> openModel(const std::string& spec) {
   const bool is_directory = std::filesystem::is_directory(found, error);
   const std::filesystem::path absolute = std::filesystem::canonical(found, error);
   model.name = graphName(is_directory ? absolute.filename().string() : found.stem().string());
-  if (is_directory && hasWeights(absolute)) {
+  if (isGguf(found) || (is_directory && hasWeights(absolute))) {
     model.directory = absolute;
     EXO_ASSIGN(Checkpoint checkpoint, Checkpoint::open(absolute));
     model.checkpoint = std::make_shared<const Checkpoint>(std::move(checkpoint));
@@ -96,10 +119,6 @@ Status checkWeights(const Graph& graph, const Checkpoint& checkpoint) {
       if (weight->stack > 0) tensor.replace(tensor.find('*'), 1, std::to_string(i));
       auto info = checkpoint.find({tensor, weight->shape});
       if (!info.ok()) return std::move(info).error();
-      const DType dtype = info->dtype;
-      if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kF16 && dtype != DType::kF64) {
-        return makeError(ErrorCode::kUnsupported, "tensor ", tensor, ": expected F32, BF16, F16 or F64, got ", name(dtype));
-      }
     }
   }
   return {};

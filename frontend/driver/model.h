@@ -1,4 +1,4 @@
-// A model as the user names it: a Hugging Face directory, or a card (a configuration without weights).
+// A model as the user names it: a Hugging Face directory, a GGUF file, or a card (a configuration without weights).
 #pragma once
 
 #include <filesystem>
@@ -14,12 +14,12 @@ namespace exo {
 
 struct Model {
   std::string name;                       // of the directory or card, fit for a graph name
-  std::filesystem::path directory;        // absolute; empty for a card
+  std::filesystem::path directory;        // absolute; a GGUF file is its own; empty for a card
   ModelConfig config;
   std::shared_ptr<const Checkpoint> checkpoint;  // null without weights
 };
 
-/// `spec`: a directory, a .json file or the name of a card. Opens the checkpoint when the directory has one and checks
+/// `spec`: a directory, a .gguf file, a .json file or the name of a card. Opens the checkpoint when the directory has one and checks
 /// that every tensor the model needs is there in the right shape.
 Result<Model> openModel(const std::string& spec);
 

@@ -43,7 +43,7 @@ class ChatTemplate {
   std::shared_ptr<const Parsed> parsed_;
 };
 
-/// The template text of a model directory: chat_template.jinja, else "chat_template" of tokenizer_config.json (a text, or a list
+/// The template text of a GGUF file (tokenizer.chat_template) or a model directory: chat_template.jinja, else "chat_template" of tokenizer_config.json (a text, or a list
 /// of {name, template} with one named "default"), else of chat_template.json. kNotFound if none of them has one.
 Result<std::string> loadChatTemplate(const std::string& directory);
 

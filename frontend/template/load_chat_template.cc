@@ -6,6 +6,7 @@
 #include <optional>
 #include <sstream>
 
+#include "frontend/gguf/gguf.h"
 #include "frontend/template/chat_template.h"
 
 namespace exo {
@@ -56,6 +57,12 @@ Result<std::optional<std::string>> fromJsonFile(const fs::path& path) {
 }  // namespace
 
 Result<std::string> loadChatTemplate(const std::string& directory) {
+  if (isGguf(directory)) {
+    EXO_ASSIGN(const GgufModel model, GgufModel::open(directory));
+    EXO_ASSIGN(const auto text, model.metadata().findText("tokenizer.chat_template"));
+    if (!text) return makeError(ErrorCode::kNotFound, "no chat template in ", directory, ": expected tokenizer.chat_template in its metadata");
+    return std::string(*text);
+  }
   fs::path base(directory);
   EXO_ASSIGN(auto text, readFile(base / "chat_template.jinja"));
   if (text) return std::move(*text);

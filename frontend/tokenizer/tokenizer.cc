@@ -6,6 +6,7 @@
 #include "frontend/tokenizer/added_tokens.h"
 #include "frontend/tokenizer/bpe.h"
 #include "frontend/tokenizer/decoder.h"
+#include "frontend/tokenizer/gguf_tokenizer.h"
 #include "frontend/tokenizer/normalizer.h"
 #include "frontend/tokenizer/post_processor.h"
 #include "frontend/tokenizer/pre_tokenizer.h"
@@ -107,7 +108,20 @@ Status addTokens(const JsonNode& list, const TokenizerConfig& config, AddedToken
 
 }  // namespace
 
+bool Tokenizer::exists(const std::filesystem::path& model) {
+  std::error_code error;
+  return std::filesystem::exists(isGguf(model) ? model : model / "tokenizer.json", error);
+}
+
 Result<Tokenizer> Tokenizer::load(const std::filesystem::path& directory) {
+  if (isGguf(directory)) {
+    EXO_ASSIGN(const GgufModel model, GgufModel::open(directory));
+    EXO_ASSIGN(const TokenizerDocuments documents, readGgufTokenizer(model.metadata()));
+    EXO_ASSIGN(const TokenizerConfig config, TokenizerConfig::parse(documents.tokenizer_config));
+    auto tokenizer = build(documents.tokenizer, config);
+    if (!tokenizer.ok()) return std::move(tokenizer).error().note("while loading the tokenizer of " + directory.string());
+    return tokenizer;
+  }
   const auto tokenizer_path = directory / "tokenizer.json", config_path = directory / "tokenizer_config.json";
   EXO_ASSIGN(const std::string tokenizer_json, readFile(tokenizer_path));
   std::string config_json;
@@ -122,15 +136,20 @@ Result<Tokenizer> Tokenizer::load(const std::filesystem::path& directory) {
 
 Result<Tokenizer> Tokenizer::parse(std::string_view tokenizer_json, std::string_view config_json) {
   EXO_ASSIGN(const nlohmann::json document, parseJson(tokenizer_json, "tokenizer.json"));
+  TokenizerConfig config;
+  if (!config_json.empty()) {
+    EXO_ASSIGN(const nlohmann::json config_document, parseJson(config_json, "tokenizer_config.json"));
+    EXO_ASSIGN(config, TokenizerConfig::parse(config_document));
+  }
+  return build(document, config);
+}
+
+Result<Tokenizer> Tokenizer::build(const nlohmann::json& document, const TokenizerConfig& config) {
   const JsonNode root(document, "");
   if (!document.is_object()) return invalid("tokenizer.json must be an object, got ", document.type_name());
   // truncation and padding are of no concern: callers decide the length, and there is one text per call.
   EXO_TRY(root.requireKeys({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
                             "decoder", "model"}));
-  TokenizerConfig config;
-  if (!config_json.empty()) {
-    EXO_ASSIGN(config, TokenizerConfig::parse(config_json));
-  }
   auto parts = std::make_shared<Parts>();
   EXO_ASSIGN(parts->model, BpeModel::parse(root.member("model"), parts->vocabulary));
   EXO_ASSIGN(parts->normalizer, parseNormalizer(root.member("normalizer")));

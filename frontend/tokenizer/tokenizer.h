@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -27,11 +28,15 @@ enum class AddSpecial { kNo, kYes };
 enum class SkipSpecial { kNo, kYes };
 
 class StreamDecoder;
+struct TokenizerConfig;
 
 class Tokenizer {
  public:
-  /// Reads tokenizer.json and, if there is one, tokenizer_config.json. Errors name the file and the place in it.
-  static Result<Tokenizer> load(const std::filesystem::path& directory);
+  /// `model`: a directory with tokenizer.json and, if there is one, tokenizer_config.json; or a GGUF file. Errors name the
+  /// file and the place in it.
+  static Result<Tokenizer> load(const std::filesystem::path& model);
+  /// True if there is something to load.
+  static bool exists(const std::filesystem::path& model);
   /// The texts of the two files; `config_json` may be empty.
   static Result<Tokenizer> parse(std::string_view tokenizer_json, std::string_view config_json = {});
 
@@ -54,6 +59,7 @@ class Tokenizer {
  private:
   friend class StreamDecoder;
   struct Parts;
+  static Result<Tokenizer> build(const nlohmann::json& document, const TokenizerConfig& config);
   explicit Tokenizer(std::shared_ptr<const Parts> parts) : parts_(std::move(parts)) {}
   std::shared_ptr<const Parts> parts_;
 };

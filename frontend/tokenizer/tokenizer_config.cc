@@ -37,8 +37,7 @@ Result<std::vector<AddedToken>> addedTokens(const JsonNode& node) {
 
 }  // namespace
 
-Result<TokenizerConfig> TokenizerConfig::parse(std::string_view json) {
-  EXO_ASSIGN(const nlohmann::json document, parseJson(json, "tokenizer_config.json"));
+Result<TokenizerConfig> TokenizerConfig::parse(const nlohmann::json& document) {
   const JsonNode root(document, "tokenizer_config");
   EXO_TRY(root.requireObject());
   TokenizerConfig config;

@@ -16,7 +16,7 @@ struct TokenizerConfig {
   std::vector<AddedToken> added_tokens;  // "added_tokens_decoder"
 
   /// `json`: the text of the file. Members that concern other parts (chat_template, model_max_length …) are left to them.
-  static Result<TokenizerConfig> parse(std::string_view json);
+  static Result<TokenizerConfig> parse(const nlohmann::json& document);
 };
 
 }  // namespace exo::tokenizer

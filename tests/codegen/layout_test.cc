@@ -52,6 +52,39 @@ std::vector<std::byte> pack(Encoding encoding, int64_t rows, int64_t columns, co
   return out;
 }
 
+/// Blocks whose largest element does not use the encoding's range: requantised they would change.
+TEST(Panels, OfferedScalesKeepEveryBit) {
+  constexpr int64_t kColumns = 96;
+  for (const Encoding encoding : {program::Q8, program::Q4}) {
+    const int32_t low = encoding == program::Q4 ? -7 : -100;
+    const std::vector<uint16_t> scales = {0x2e66, 0x0003, 0xa001};  // 0.1, a subnormal, a negative one
+    std::vector<float> values(kColumns), unpacked(kColumns);
+    for (int64_t k = 0; k < kColumns; ++k) values[k] = static_cast<float>(low + k % 13) * fromHalf(scales[k / 32]);
+    std::vector<std::byte> out(packedBytes(encoding, 1, kColumns));
+    const auto row = [&](int64_t, std::span<float> to) {
+      std::copy(values.begin(), values.end(), to.begin());
+      return Status();
+    };
+    const auto offer = [&](int64_t, std::span<uint16_t> to) {
+      EXPECT_EQ(to.size(), scales.size());
+      std::copy(scales.begin(), scales.end(), to.begin());
+      return true;
+    };
+    ASSERT_TRUE(packPanels(encoding, 1, kColumns, row, out, offer).ok());
+    unpackRow(encoding, 1, kColumns, out, 0, unpacked);
+    EXPECT_EQ(unpacked, values);
+    ASSERT_TRUE(packPanels(encoding, 1, kColumns, row, out).ok());
+    unpackRow(encoding, 1, kColumns, out, 0, unpacked);
+    EXPECT_NE(unpacked, values);
+    // A scale that does not reproduce the block is not used.
+    values[40] = 1.0f;
+    ASSERT_TRUE(packPanels(encoding, 1, kColumns, row, out, offer).ok());
+    unpackRow(encoding, 1, kColumns, out, 0, unpacked);
+    EXPECT_NEAR(unpacked[40], 1.0f, 1e-3f);
+    EXPECT_EQ(unpacked[0], values[0]);
+  }
+}
+
 TEST(Panels, Sizes) {
   EXPECT_EQ(packedBytes(program::Q4, 16, 64), 576);
   EXPECT_EQ(packedBytes(program::Q4, 17, 65), 4 * 576);

@@ -83,7 +83,7 @@ Result<std::string> readTextFile(const std::string& path) {
 }
 
 Result<int> runCompile(const std::vector<std::string>& arguments) {
-  EXO_ASSIGN(const std::string spec, onlyArgument(arguments, "a model directory or card"));
+  EXO_ASSIGN(const std::string spec, onlyArgument(arguments, "a model directory, GGUF file or card"));
   if (FLAGS_out.empty()) return invalid("--out: expected a directory to write the plan to");
   EXO_TRY(checkReplaceable(FLAGS_out));
   EXO_ASSIGN(const DumpChoice dump, parseDumpChoice(FLAGS_dump_ir));

@@ -198,11 +198,10 @@ Result<Session> openSession(const std::string& spec) {
   EXO_ASSIGN(PlanSource source, openPlan(spec, options));
   Session session{std::move(source), std::nullopt, std::nullopt, nullptr, nullptr, 0};
   const std::filesystem::path directory = session.source.plan.model_directory();
-  std::error_code error;
-  if (!directory.empty() && std::filesystem::exists(directory / "tokenizer.json", error)) {
+  if (!directory.empty() && Tokenizer::exists(directory)) {
     EXO_ASSIGN(session.tokenizer, Tokenizer::load(directory));
   }
-  if (!session.tokenizer && (FLAGS_chat || FLAGS_tokens.empty())) return invalid(session.source.plan.model(), " has no tokenizer.json: give the prompt as ids, --tokens 1,2,3");
+  if (!session.tokenizer && (FLAGS_chat || FLAGS_tokens.empty())) return invalid(session.source.plan.model(), " has no tokenizer: give the prompt as ids, --tokens 1,2,3");
   return session;
 }
 

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "frontend/driver/commands/commands.h"
+#include "frontend/driver/stored_formats.h"
 
 namespace exo {
 
@@ -34,6 +35,7 @@ const char* ropeName(RopeType type) {
     case RopeType::kDynamic: return "dynamic";
     case RopeType::kLlama3: return "llama3";
     case RopeType::kYarn: return "yarn";
+    case RopeType::kFactors: return "a factor per frequency";
   }
   return "";
 }
@@ -60,7 +62,7 @@ std::vector<std::string> specialities(const ModelConfig& config) {
 }  // namespace
 
 Result<int> runShow(const std::vector<std::string>& arguments) {
-  EXO_ASSIGN(const std::string spec, onlyArgument(arguments, "a model directory or card"));
+  EXO_ASSIGN(const std::string spec, onlyArgument(arguments, "a model directory, GGUF file or card"));
   EXO_ASSIGN(const Model model, openModel(spec));
   const ModelConfig& config = model.config;
   const ParameterCount count = countParameters(config);
@@ -71,6 +73,10 @@ Result<int> runShow(const std::vector<std::string>& arguments) {
   for (Quantization quantization : {Quantization::kKeep, Quantization::kF32, Quantization::kBF16, Quantization::kQ8, Quantization::kQ4}) {
     EXO_ASSIGN(const Graph graph, importGraph(model, quantization, context));
     std::cout << "  weights     " << std::left << std::setw(5) << name(quantization) << bytesText(weightBytes(graph)) << "\n";
+  }
+  if (model.checkpoint) {
+    EXO_ASSIGN(const Graph graph, importGraph(model, Quantization::kKeep, context));
+    for (const std::string& line : storedFormats(graph, *model.checkpoint)) std::cout << "  stored      " << line << "\n";
   }
   for (const std::string& line : specialities(config)) std::cout << "  special     " << line << "\n";
   return 0;
