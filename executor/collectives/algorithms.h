@@ -7,6 +7,7 @@
 // The chain stands where others have a ring. A ring adds each part up in a rotation of its own, so that bits would depend on
 // the algorithm, and with it on a measured table. The chain talks to neighbours only as well, uses both directions of each
 // link at once, and where ranks of one host are neighbours, everything crosses between two hosts once each way.
+// A rank's death is seen by its neighbours in the chain; the others see those give up.
 // Two ranks always take one-shot: by any other they would exchange as many bytes and wait longer.
 #pragma once
 
