@@ -16,7 +16,7 @@
 #include "bench/flags.h"
 #include "bench/machine.h"
 #include "bench/statistics.h"
-#include "bench/two_ranks.h"
+#include "bench/ranks.h"
 #include "executor/collectives/collectives.h"
 #include "executor/node.h"
 #include "executor/runtime/batch.h"
@@ -79,7 +79,7 @@ struct BareSlots {
 
 Status floorOfAllReduce(LatencyBySize& latencies) {
   const std::unique_ptr<BareSlots[]> slots(new BareSlots[2]());
-  return onTwoThreads([&](int rank) -> Status {
+  return onThreads(2, [&](int rank) -> Status {
     BareSlots &mine = slots[static_cast<size_t>(rank)], &theirs = slots[static_cast<size_t>(1 - rank)];
     uint64_t number = 0;
     const auto reduce = [&](std::vector<float>& sum) -> Status {
@@ -101,7 +101,7 @@ Status floorOfAllReduce(LatencyBySize& latencies) {
 }
 
 Status allReduceAlone(transport::Choice choice, LatencyBySize& latencies) {
-  return onTwoRanks(choice, [&](int rank, transport::Mesh& mesh) -> Status {
+  return onRanks(2, choice, [&](int rank, transport::Mesh& mesh) -> Status {
     EXO_ASSIGN(const auto group, Communicator::create(mesh, {0, 1}, {}));
     const auto reduce = [&](std::vector<float>& sum) { return group->allReduce(sum, sum, "bench"); };
     for (int64_t run = 0; run < FLAGS_repeat; ++run) {
@@ -243,7 +243,7 @@ Status run() {
     print(transport, alone, floor);
     if (!plan) continue;
     Recording ranks[2];
-    EXO_TRY(onTwoRanks(choice, [&](int rank, transport::Mesh& mesh) { return runRank(*plan, rank, mesh, ranks[rank]); }));
+    EXO_TRY(onRanks(2, choice, [&](int rank, transport::Mesh& mesh) { return runRank(*plan, rank, mesh, ranks[rank]); }));
     printInside(transport, plan->programs(0), ranks, alone);
   }
   return {};

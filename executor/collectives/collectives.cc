@@ -1,8 +1,8 @@
 #include "executor/collectives/collectives.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "executor/collectives/arguments.h"
 #include "executor/collectives/exchange.h"
 #include "executor/collectives/merge.h"
 
@@ -15,31 +15,6 @@ uint64_t hashOf(std::span<const int> group) {
   return hash;
 }
 
-std::span<const std::byte> bytesOf(std::span<const float> values) { return std::as_bytes(values); }
-
-void copyBytes(std::byte* to, std::span<const std::byte> from) {
-  if (!from.empty()) std::memcpy(to, from.data(), from.size());
-}
-
-bool overlap(std::span<const std::byte> a, std::span<const std::byte> b) {
-  return !a.empty() && !b.empty() && a.data() < b.data() + b.size() && b.data() < a.data() + a.size();
-}
-
-/// out[i] = ((terms[0][i] + terms[1][i]) + ...), in blocks: `out` may be one of the terms.
-void sumInOrder(std::span<const float* const> terms, float* out, size_t count) {
-  constexpr size_t kBlock = 512;
-  float sum[kBlock];
-  for (size_t begin = 0; begin < count; begin += kBlock) {
-    const size_t size = std::min(kBlock, count - begin);
-    const float* first = terms[0] + begin;
-    const float* second = terms[1] + begin;
-    for (size_t i = 0; i < size; ++i) sum[i] = first[i] + second[i];
-    for (const float* term : terms.subspan(2))
-      for (size_t i = 0; i < size; ++i) sum[i] += term[begin + i];
-    std::memcpy(out + begin, sum, size * sizeof(float));
-  }
-}
-
 /// Bytes [offset, offset + chunk) of a [rows, row_bytes] block go to their columns of a [rows, stride] one.
 void scatterRows(std::span<const std::byte> chunk, size_t offset, size_t row_bytes, std::byte* out, size_t stride) {
   while (!chunk.empty()) {
@@ -49,19 +24,6 @@ void scatterRows(std::span<const std::byte> chunk, size_t offset, size_t row_byt
     chunk = chunk.subspan(size);
     offset += size;
   }
-}
-
-/// rows * columns, or kInvalidInput for negative or absurd numbers.
-Result<size_t> product(std::string_view what, int64_t rows, int64_t columns) {
-  constexpr int64_t kMost = int64_t{1} << 40;
-  if (rows < 0 || columns < 0 || rows > kMost || columns > kMost || (columns > 0 && rows > kMost / columns))
-    return invalid(what, ": a block of ", rows, " x ", columns, " is out of range");
-  return static_cast<size_t>(rows * columns);
-}
-
-Status expectSize(std::string_view what, const char* operand, size_t expected, size_t got) {
-  if (expected == got) return {};
-  return invalid(what, ": ", operand, " must have ", expected, " elements, got ", got);
 }
 
 }  // namespace
@@ -88,7 +50,10 @@ Communicator::Communicator(transport::Mesh& mesh, std::vector<int> group, int in
       group_(std::move(group)),
       group_hash_(hashOf(group_)),
       index_(index),
-      options_(options),
+      timeout_(options.timeout),
+      thresholds_(options.algorithms.of(group_)),
+      wire_(options.wire),
+      bf16_above_bytes_(options.bf16_above_bytes),
       exchange_(std::make_unique<Exchange>(mesh)),
       sent_to_(group_.size()),
       received_from_(group_.size()),
@@ -99,7 +64,7 @@ Communicator::~Communicator() = default;
 /// Starts a call in which the whole group takes part.
 Status Communicator::beginCollective(Operation operation, std::string_view what) {
   if (mesh_.failure()) return *mesh_.failure();
-  exchange_->begin(operation, what, ++number_, options_.timeout);
+  exchange_->begin(operation, what, ++number_, timeout_);
   return {};
 }
 
@@ -114,12 +79,14 @@ Tag Communicator::tag(Operation operation, size_t total_bytes, uint64_t number) 
   return out;
 }
 
-/// Every rank sends `mine` to every other, which hands its chunks of `bytes_from(r)` bytes in total to `take(r, offset, chunk)`.
-template <class BytesFrom, class Take>
-Status Communicator::exchangeAll(Operation operation, std::span<const std::byte> mine, BytesFrom&& bytes_from, Take&& take) {
+/// Every rank sends `bytes_to(r)` to every other rank r, and hands the chunks of the `bytes_from(r)` bytes that come from it
+/// to `take(r, offset, chunk)`.
+template <class BytesTo, class BytesFrom, class Take>
+Status Communicator::exchangeAll(Operation operation, BytesTo&& bytes_to, BytesFrom&& bytes_from, Take&& take) {
   for (int r = 0; r < size(); ++r) {
     if (r == index_) continue;
-    exchange_->send(group_[r], tag(operation, mine.size()), mine);
+    const std::span<const std::byte> bytes = bytes_to(r);
+    exchange_->send(group_[r], tag(operation, bytes.size()), bytes);
     exchange_->receive(group_[r], tag(operation, bytes_from(r)));
   }
   return exchange_->run([&] {
@@ -136,114 +103,40 @@ Status Communicator::exchangeAll(Operation operation, std::span<const std::byte>
   });
 }
 
-Status Communicator::allReduce(std::span<const float> in, std::span<float> out, std::string_view what) {
-  EXO_TRY(expectSize(what, "the result of all_reduce", in.size(), out.size()));
-  if (in.data() != out.data() && overlap(bytesOf(in), bytesOf(out)))
-    return invalid(what, ": operand and result of all_reduce overlap without being the same");
-  EXO_TRY(beginCollective(Operation::kAllReduce, what));
-  if (size() == 1) {
-    if (!in.empty()) std::memmove(out.data(), in.data(), in.size_bytes());
-    return {};
-  }
-  // Of two ranks each would send and receive as many bytes by either algorithm.
-  const bool one_shot = size() == 2 || in.size_bytes() <= options_.one_shot_bytes;
-  return one_shot ? allReduceOneShot(in, out) : allReduceScattered(in, out);
-}
-
-/// Adds up the next chunk of what all others sent (messages 0 ... size() - 2) and `mine`, once all of them are here.
-/// `done_bytes` counts what is added up.
-bool Communicator::sumNextChunk(std::span<const float> mine, std::span<float> out, size_t& done_bytes) {
-  size_t size = 0;
-  for (int r = 0; r < this->size(); ++r) {
-    if (r == index_) {
-      terms_[r] = mine.data() + done_bytes / sizeof(float);
-      continue;
-    }
-    const auto chunk = exchange_->chunk(messageOf(r));
-    if (!chunk) return false;
-    terms_[r] = reinterpret_cast<const float*>(chunk->data());
-    size = chunk->size();
-  }
-  sumInOrder(terms_, out.data() + done_bytes / sizeof(float), size / sizeof(float));
-  done_bytes += size;
-  for (int r = 0; r < this->size(); ++r)
-    if (r != index_) exchange_->releaseChunk(messageOf(r));
-  return true;
-}
-
-Status Communicator::allReduceOneShot(std::span<const float> in, std::span<float> out) {
-  for (int r = 0; r < size(); ++r) {
-    if (r == index_) continue;
-    exchange_->send(group_[r], tag(Operation::kAllReduce, in.size_bytes()), bytesOf(in));
-    exchange_->receive(group_[r], tag(Operation::kAllReduce, in.size_bytes()));
-  }
-  size_t done_bytes = 0;
-  const size_t chunk_bytes = Exchange::chunkBytes(mesh_.peer(group_[index_ == 0 ? 1 : 0]).ring());
-  return exchange_->run([&] {
-    // Where `out` is `in`, a chunk may be overwritten only after everybody has been sent it.
-    const size_t next_end = std::min(done_bytes + chunk_bytes, in.size_bytes());
-    return exchange_->sentAtLeast(next_end) && sumNextChunk(in, out, done_bytes);
-  });
-}
-
-/// Rank r adds up the r-th part of the elements and sends it to all. That a part's sum comes back implies that its owner
-/// had our terms, so that `out` may be `in` here too.
-Status Communicator::allReduceScattered(std::span<const float> in, std::span<float> out) {
-  constexpr size_t kLine = 16;  // floats: parts begin at cache lines
-  const size_t lines = (in.size() + kLine - 1) / kLine;
-  const auto partBegin = [&](int r) { return std::min(in.size(), lines * r / size() * kLine); };
-  const auto partSize = [&](int r) { return partBegin(r + 1) - partBegin(r); };
-  const auto partBytes = [&](int r) { return partSize(r) * sizeof(float); };
-  const std::span<const float> my_terms = in.subspan(partBegin(index_), partSize(index_));
-  const std::span<float> my_sum = out.subspan(partBegin(index_), partSize(index_));
-  size_t done_bytes = 0;
-  for (int r = 0; r < size(); ++r) {
-    if (r == index_) continue;
-    exchange_->send(group_[r], tag(Operation::kAllReduce, partBytes(r)), bytesOf(in.subspan(partBegin(r), partSize(r))));
-    exchange_->receive(group_[r], tag(Operation::kAllReduce, my_sum.size_bytes()));
-  }
-  for (int r = 0; r < size(); ++r) {
-    if (r == index_) continue;
-    exchange_->send(group_[r], tag(Operation::kAllReduceGather, my_sum.size_bytes()), bytesOf(my_sum), &done_bytes);
-    exchange_->receive(group_[r], tag(Operation::kAllReduceGather, partBytes(r)));
-  }
-  return exchange_->run([&] {
-    bool found = sumNextChunk(my_terms, my_sum, done_bytes);
-    for (int r = 0; r < size(); ++r) {
-      if (r == index_ || !exchange_->receivedAll(messageOf(r))) continue;
-      const size_t message = messageOf(r) + size() - 1;
-      while (const auto chunk = exchange_->chunk(message)) {
-        copyBytes(reinterpret_cast<std::byte*>(out.data() + partBegin(r)) + exchange_->receivedBytes(message), *chunk);
-        exchange_->releaseChunk(message);
-        found = true;
-      }
-    }
-    return found;
-  });
-}
-
 Status Communicator::allGather(int64_t rows, std::span<const int64_t> extents, std::span<const float> in, std::span<float> out,
                                std::string_view what) {
-  EXO_TRY(expectSize(what, "extents of all_gather", group_.size(), extents.size()));
-  int64_t columns = 0;
-  for (int64_t extent : extents) {
-    EXO_TRY(product(what, rows, extent));
-    columns += extent;
-    EXO_TRY(product(what, rows, columns));
-  }
+  EXO_ASSIGN(const int64_t columns, sumOfExtents(what, "all_gather", group_.size(), rows, extents));
   EXO_TRY(expectSize(what, "the operand of all_gather", static_cast<size_t>(rows * extents[index_]), in.size()));
   EXO_TRY(expectSize(what, "the result of all_gather", static_cast<size_t>(rows * columns), out.size()));
-  if (overlap(bytesOf(in), bytesOf(out))) return invalid(what, ": operand and result of all_gather overlap");
+  if (overlap(std::as_bytes(in), std::as_bytes(out))) return invalid(what, ": operand and result of all_gather overlap");
   EXO_TRY(beginCollective(Operation::kAllGather, what));
 
   const auto rowBytes = [&](int r) { return static_cast<size_t>(extents[r]) * sizeof(float); };
   const auto place = [&](int r, size_t offset, std::span<const std::byte> chunk) {
-    int64_t begin = 0;
-    for (int before = 0; before < r; ++before) begin += extents[before];
-    scatterRows(chunk, offset, rowBytes(r), reinterpret_cast<std::byte*>(out.data() + begin), columns * sizeof(float));
+    auto* const first = reinterpret_cast<std::byte*>(out.data() + beginOf(extents, r));
+    scatterRows(chunk, offset, rowBytes(r), first, columns * sizeof(float));
   };
-  place(index_, 0, bytesOf(in));
-  return exchangeAll(Operation::kAllGather, bytesOf(in), [&](int r) { return rows * rowBytes(r); }, place);
+  place(index_, 0, std::as_bytes(in));
+  const auto mine = [&](int) { return std::as_bytes(in); };
+  return exchangeAll(Operation::kAllGather, mine, [&](int r) { return rows * rowBytes(r); }, place);
+}
+
+Status Communicator::allToAll(std::span<const size_t> bytes_to, std::span<const size_t> bytes_from, std::span<const std::byte> in,
+                              std::span<std::byte> out, std::string_view what) {
+  EXO_TRY(expectSize(what, "sizes to send of all_to_all", group_.size(), bytes_to.size()));
+  EXO_TRY(expectSize(what, "sizes to receive of all_to_all", group_.size(), bytes_from.size()));
+  EXO_TRY(expectBlocks(what, "the operand of all_to_all", bytes_to, in.size()));
+  EXO_TRY(expectBlocks(what, "the result of all_to_all", bytes_from, out.size()));
+  EXO_TRY(expectSize(what, "what all_to_all keeps on its rank", bytes_to[index_], bytes_from[index_]));
+  if (overlap(in, out)) return invalid(what, ": operand and result of all_to_all overlap");
+  EXO_TRY(beginCollective(Operation::kAllToAll, what));
+
+  const auto blockTo = [&](int r) { return in.subspan(beginOf(bytes_to, r), bytes_to[r]); };
+  const auto place = [&](int r, size_t offset, std::span<const std::byte> chunk) {
+    copyBytes(out.data() + beginOf(bytes_from, r) + offset, chunk);
+  };
+  place(index_, 0, blockTo(index_));
+  return exchangeAll(Operation::kAllToAll, blockTo, [&](int r) { return bytes_from[r]; }, place);
 }
 
 Status Communicator::topKMerge(int64_t rows, int64_t k, std::span<const float> values, std::span<const int32_t> ids,
@@ -255,18 +148,39 @@ Status Communicator::topKMerge(int64_t rows, int64_t k, std::span<const float> v
   EXO_TRY(expectSize(what, "resulting ids of top_k_merge", count, out_ids.size()));
   EXO_TRY(beginCollective(Operation::kTopKMerge, what));
 
-  // One message: all values, then all ids.
-  const size_t block = count * (sizeof(float) + sizeof(int32_t));
-  candidates_.resize(block * group_.size());
-  const auto place = [&](int r, size_t offset, std::span<const std::byte> chunk) {
-    copyBytes(candidates_.data() + r * block + offset, chunk);
-  };
-  place(index_, 0, std::as_bytes(values));
-  place(index_, count * sizeof(float), std::as_bytes(ids));
-  const std::span<const std::byte> mine(candidates_.data() + index_ * block, block);
-  EXO_TRY(exchangeAll(Operation::kTopKMerge, mine, [&](int) { return block; }, place));
-  mergeCandidates(candidates_, size(), rows, k, out_values, out_ids);
+  EXO_TRY(gatherBlocks(Operation::kTopKMerge, {std::as_bytes(values), std::as_bytes(ids)}));
+  mergeCandidates(gathered_, size(), rows, k, out_values, out_ids);
   return {};
+}
+
+Status Communicator::logSumExpMerge(int64_t rows, int64_t d, std::span<const float> m, std::span<const float> l,
+                                    std::span<const float> o, std::span<float> out, std::string_view what) {
+  EXO_ASSIGN(const size_t count, product(what, rows, d));
+  EXO_TRY(expectSize(what, "maxima of log_sum_exp_merge", static_cast<size_t>(rows), m.size()));
+  EXO_TRY(expectSize(what, "sums of log_sum_exp_merge", static_cast<size_t>(rows), l.size()));
+  EXO_TRY(expectSize(what, "outputs of log_sum_exp_merge", count, o.size()));
+  EXO_TRY(expectSize(what, "the result of log_sum_exp_merge", count, out.size()));
+  EXO_TRY(beginCollective(Operation::kLogSumExpMerge, what));
+  EXO_TRY(gatherBlocks(Operation::kLogSumExpMerge, {std::as_bytes(m), std::as_bytes(l), std::as_bytes(o)}));
+  mergeLogSumExp(gathered_, size(), rows, d, out);
+  return {};
+}
+
+/// gathered_ becomes [ranks, block]: of each rank its `parts`, one behind the other, which are of equal sizes everywhere.
+Status Communicator::gatherBlocks(Operation operation, std::initializer_list<std::span<const std::byte>> parts) {
+  size_t block = 0;
+  for (const auto part : parts) block += part.size();
+  gathered_.resize(block * group_.size());
+  const auto place = [&](int r, size_t offset, std::span<const std::byte> chunk) {
+    copyBytes(gathered_.data() + r * block + offset, chunk);
+  };
+  size_t offset = 0;
+  for (const auto part : parts) {
+    place(index_, offset, part);
+    offset += part.size();
+  }
+  const std::span<const std::byte> mine(gathered_.data() + index_ * block, block);
+  return exchangeAll(operation, [&](int) { return mine; }, [&](int) { return block; }, place);
 }
 
 Result<int> Communicator::indexOf(int peer, std::string_view what) const {
@@ -285,7 +199,7 @@ Status Communicator::send(std::span<const int> peers, std::span<const std::byte>
   if (mesh_.failure()) return *mesh_.failure();
   if (peers.empty()) return {};
   const int first = *indexOf(peers[0], what);
-  exchange_->begin(Operation::kSend, what, sent_to_[first] + 1, options_.timeout);
+  exchange_->begin(Operation::kSend, what, sent_to_[first] + 1, timeout_);
   for (int peer : peers) {
     const int r = *indexOf(peer, what);
     exchange_->send(peer, tag(Operation::kSend, bytes.size(), ++sent_to_[r]), bytes);
@@ -297,7 +211,7 @@ Status Communicator::recv(int peer, std::span<std::byte> bytes, std::string_view
   EXO_ASSIGN(const int r, indexOf(peer, what));
   if (mesh_.failure()) return *mesh_.failure();
   const uint64_t number = ++received_from_[r];
-  exchange_->begin(Operation::kSend, what, number, options_.timeout);
+  exchange_->begin(Operation::kSend, what, number, timeout_);
   const size_t message = exchange_->receive(peer, tag(Operation::kSend, bytes.size(), number));
   return receiveInto(message, bytes);
 }
@@ -328,7 +242,8 @@ std::vector<Arrival> Communicator::arrivals() const { return exchange_->arrivals
 
 Status Communicator::barrier(std::string_view what) {
   EXO_TRY(beginCollective(Operation::kBarrier, what));
-  return exchangeAll(Operation::kBarrier, {}, [](int) { return size_t{0}; }, [](int, size_t, std::span<const std::byte>) {});
+  const auto nothing = [](int) { return std::span<const std::byte>(); };
+  return exchangeAll(Operation::kBarrier, nothing, [](int) { return size_t{0}; }, [](int, size_t, std::span<const std::byte>) {});
 }
 
 }  // namespace exo::collectives

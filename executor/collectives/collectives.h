@@ -2,7 +2,8 @@
 //
 // Every call is matched with the peers' calls by order. Each message carries what it belongs to (operation, group, number,
 // size): programs that disagree get an error that names both sides, never mixed-up data.
-// Sums are f32 in rank order, ((r0 + r1) + r2) + ..., by either algorithm: the same bits on every rank, every run.
+// Sums are f32 in rank order, ((r0 + r1) + r2) + ..., by any algorithm: the same bits on every rank, every run, whatever the
+// table of algorithms says. (With bf16 on the wire: other bits than without, and again the same everywhere.)
 // Any message size: larger ones travel in chunks of a slot, sending and receiving interleaved, so no order of ranks or
 // sizes deadlocks. Nothing is allocated per call once the buffers have grown.
 // Threads: one at a time per mesh; communicators of one mesh share its links.
@@ -11,21 +12,34 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "executor/collectives/algorithms.h"
 #include "executor/collectives/arrival.h"
+#include "executor/collectives/bf16.h"
 #include "executor/transport/mesh.h"
 #include "ir/base/result.h"
 
 namespace exo::collectives {
 
+/// How all_reduce writes numbers into messages.
+enum class WireFormat : uint8_t {
+  kF32,
+  /// Every rank's terms, its own too, are rounded to bf16; their f32 sum in rank order is rounded to bf16 again. Half the
+  /// bytes; an error of up to 2^-9 of each term and of the sum.
+  kBf16,
+};
+
+/// Equal on all ranks, but for the timeout.
 struct Options {
   std::chrono::milliseconds timeout{30'000};  // of one operation; longer means that a peer is lost
-  /// all_reduce of more bytes than this, of three ranks or more, is reduce_scatter + all_gather.
-  size_t one_shot_bytes = 64 * 1024;
+  AlgorithmTable algorithms;
+  WireFormat wire = WireFormat::kF32;
+  size_t bf16_above_bytes = 64 * 1024;  // of f32: up to this, messages of decode, kBf16 changes nothing
 };
 
 class Exchange;
@@ -52,6 +66,21 @@ class Communicator {
   Status allGather(int64_t rows, std::span<const int64_t> extents, std::span<const float> in, std::span<float> out,
                    std::string_view what);
 
+  /// in: [rows, sum(extents)] → out: [rows, extents[index()]], of the sum over ranks the columns of this one. No overlap.
+  Status reduceScatter(int64_t rows, std::span<const int64_t> extents, std::span<const float> in, std::span<float> out,
+                       std::string_view what);
+
+  /// in: one block per rank of the group, of bytes_to[r] bytes; out: one from each, of bytes_from[r]. What rank a sends to
+  /// b is what b expects of a (else kMismatch). Sizes may be 0. No overlap.
+  Status allToAll(std::span<const size_t> bytes_to, std::span<const size_t> bytes_from, std::span<const std::byte> in,
+                  std::span<std::byte> out, std::string_view what);
+
+  /// Attention whose positions are split over ranks. Of each row (a token's head), from this rank's positions: m the largest
+  /// score, l the sum of exp(score - m), o [rows, d] the sum of exp(score - m) * value; -inf, 0 and 0 where it has none.
+  /// out [rows, d]: attention over all positions; 0 where no rank has any. `out` may be `o`.
+  Status logSumExpMerge(int64_t rows, int64_t d, std::span<const float> m, std::span<const float> l, std::span<const float> o,
+                        std::span<float> out, std::string_view what);
+
   /// Per row the k best of all ranks' k candidates, which come best first; id -1 is none, ties: smaller id first.
   /// All four are [rows, k]; an output may be the input of the same type.
   Status topKMerge(int64_t rows, int64_t k, std::span<const float> values, std::span<const int32_t> ids,
@@ -75,11 +104,20 @@ class Communicator {
   Status beginCollective(Operation operation, std::string_view what);
   Tag tag(Operation operation, size_t total_bytes) const;
   Tag tag(Operation operation, size_t total_bytes, uint64_t number) const;
-  template <class BytesFrom, class Take>
-  Status exchangeAll(Operation operation, std::span<const std::byte> mine, BytesFrom&& bytes_from, Take&& take);
-  bool sumNextChunk(std::span<const float> mine, std::span<float> out, size_t& done_bytes);
-  Status allReduceOneShot(std::span<const float> in, std::span<float> out);
-  Status allReduceScattered(std::span<const float> in, std::span<float> out);
+  template <class BytesTo, class BytesFrom, class Take>
+  Status exchangeAll(Operation operation, BytesTo&& bytes_to, BytesFrom&& bytes_from, Take&& take);
+  Status gatherBlocks(Operation operation, std::initializer_list<std::span<const std::byte>> parts);
+  template <class T>
+  bool sumNextChunk(std::span<const T> mine, std::span<T> out, size_t& done_bytes);
+  template <class T>
+  Status reduce(Algorithm algorithm, std::span<const T> in, std::span<T> out);
+  template <class T>
+  Status reduceOneShot(std::span<const T> in, std::span<T> out);
+  template <class T>
+  Status reduceTwoShot(std::span<const T> in, std::span<T> out);
+  Status reduceChain(std::span<const float> in, std::span<float> out);
+  Status reduceRounded(std::span<const float> in, std::span<float> out);
+  std::span<const float> blocksByRank(int64_t rows, std::span<const int64_t> extents, std::span<const float> in);
   Status receiveInto(size_t message, std::span<std::byte> bytes);
   Result<int> indexOf(int peer, std::string_view what) const;
   /// Index among the messages of a call in which everybody sends: this rank has none.
@@ -89,12 +127,17 @@ class Communicator {
   std::vector<int> group_;
   uint64_t group_hash_;
   int index_;
-  Options options_;
+  std::chrono::milliseconds timeout_;
+  Thresholds thresholds_;
+  WireFormat wire_;
+  size_t bf16_above_bytes_;
   std::unique_ptr<Exchange> exchange_;
   uint64_t number_ = 0;                                // of collective calls so far
   std::vector<uint64_t> sent_to_, received_from_;      // messages of send and recv, by index in the group
-  std::vector<const float*> terms_;                    // by index in the group: the chunk being summed
-  std::vector<std::byte> candidates_;                  // top_k_merge: all ranks' lists
+  std::vector<const void*> terms_;                     // by index in the group: the chunk being summed
+  std::vector<std::byte> gathered_;                    // of merges: all ranks' blocks
+  std::vector<Bf16> rounded_;                          // all_reduce with bf16 on the wire: terms, then sums
+  std::vector<float> blocks_;                          // reduce_scatter: the operand, by rank
 };
 
 }  // namespace exo::collectives

@@ -27,8 +27,13 @@ std::string name(Operation operation) {
   switch (operation) {
     case Operation::kAllReduce: return "all_reduce";
     case Operation::kAllReduceGather: return "all_reduce (second half)";
+    case Operation::kAllReduceChain: return "all_reduce (chain)";
+    case Operation::kAllReduceChainBack: return "all_reduce (chain, back)";
+    case Operation::kReduceScatter: return "reduce_scatter";
     case Operation::kAllGather: return "all_gather";
+    case Operation::kAllToAll: return "all_to_all";
     case Operation::kTopKMerge: return "top_k_merge";
+    case Operation::kLogSumExpMerge: return "log_sum_exp_merge";
     case Operation::kSend: return "send";
     case Operation::kBroadcast: return "broadcast";
     case Operation::kBarrier: return "barrier";

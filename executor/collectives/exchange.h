@@ -21,7 +21,20 @@
 
 namespace exo::collectives {
 
-enum class Operation : uint8_t { kAllReduce, kAllReduceGather, kAllGather, kTopKMerge, kSend, kBroadcast, kBarrier };
+enum class Operation : uint8_t {
+  kAllReduce,
+  kAllReduceGather,
+  kAllReduceChain,
+  kAllReduceChainBack,
+  kReduceScatter,
+  kAllGather,
+  kAllToAll,
+  kTopKMerge,
+  kLogSumExpMerge,
+  kSend,
+  kBroadcast,
+  kBarrier  // the last
+};
 std::string name(Operation operation);
 
 /// At the start of every chunk. Little endian, as it lies in memory.

@@ -1,5 +1,6 @@
 #include "executor/collectives/merge.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -8,8 +9,10 @@
 namespace exo::collectives {
 namespace {
 
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+
 struct Candidate {
-  float value = -std::numeric_limits<float>::infinity();
+  float value = kNone;
   int32_t id = -1;
 };
 
@@ -51,6 +54,41 @@ void mergeCandidates(std::span<const std::byte> lists, int num_lists, int64_t ro
       out_values[row * k + i] = best.value;
       out_ids[row * k + i] = best.id;
     }
+  }
+}
+
+float expOfNegative(float x) {
+  if (std::isnan(x)) return x;
+  if (x < -104.0f) return 0.0f;  // below half of the least subnormal
+  // e^x = 2^n e^r with |r| <= ln(2) / 2, where 9 terms of the series are right to 1e-10.
+  constexpr double kLn2 = 0.6931471805599453;
+  const double n = std::floor(x / kLn2 + 0.5), r = x - n * kLn2;
+  double sum = 1.0;
+  for (int i = 9; i >= 1; --i) sum = 1.0 + r * sum / i;
+  return static_cast<float>(std::ldexp(sum, static_cast<int>(n)));
+}
+
+void mergeLogSumExp(std::span<const std::byte> partials, int num_ranks, int64_t rows, int64_t d, std::span<float> out) {
+  const auto* floats = reinterpret_cast<const float*>(partials.data());
+  const int64_t block = rows * (2 + d);
+  for (int64_t row = 0; row < rows; ++row) {
+    float most = kNone;
+    bool any = false;  // also true for NaN, which then spreads
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      any |= floats[rank * block + row] != kNone;
+      most = std::max(most, floats[rank * block + row]);
+    }
+    float* const to = out.data() + row * d;
+    std::fill_n(to, d, 0.0f);
+    if (!any) continue;
+    float sum = 0;
+    for (int rank = 0; rank < num_ranks; ++rank) {
+      const float* const from = floats + rank * block;
+      const float weight = expOfNegative(from[row] - most);
+      sum += weight * from[rows + row];
+      for (int64_t i = 0; i < d; ++i) to[i] += weight * from[2 * rows + row * d + i];
+    }
+    for (int64_t i = 0; i < d; ++i) to[i] /= sum;
   }
 }
 

@@ -12,7 +12,7 @@
 #include <thread>
 
 #include "executor/collectives/merge.h"
-#include "tests/executor/transport/links.h"
+#include "tests/executor/collectives/worlds.h"
 
 namespace exo::collectives {
 namespace {
@@ -20,68 +20,22 @@ namespace {
 using namespace std::chrono_literals;
 using transport::Mesh;
 using transport::onThreads;
-using transport::RingShape;
 using transport::Wire;
 using transport::World;
 using Clock = std::chrono::steady_clock;
 
-// Small, so that modest messages are longer than the ring: 4 slots of 448 B payload.
-constexpr RingShape kRing{512, 4};
+class Collective : public WorldTest {};
+INSTANTIATE_TEST_SUITE_P(Worlds, Collective, kWorlds, worldName);
 
-std::vector<int> everyone(int world) {
-  std::vector<int> group(world);
-  std::iota(group.begin(), group.end(), 0);
-  return group;
-}
-
-std::unique_ptr<Communicator> communicator(Mesh& mesh, const Options& options = {}) {
-  auto made = Communicator::create(mesh, everyone(mesh.world()), options);
-  EXPECT_TRUE(made.ok()) << made.error().message();
-  return std::move(made).value();
-}
-
-/// What rank r contributes in round `round`: values whose sum depends on the order of adding.
-std::vector<float> terms(int rank, int round, size_t count) {
-  std::mt19937 random(static_cast<unsigned>(rank * 1009 + round));
-  std::uniform_real_distribution<float> distribution(-1, 1);
-  std::vector<float> out(count);
-  for (float& value : out) value = distribution(random) * std::pow(10.0f, static_cast<float>(random() % 7));
-  return out;
-}
-
-std::vector<float> sumOfTerms(int world, int round, size_t count) {
-  std::vector<float> out = terms(0, round, count);
-  for (int rank = 1; rank < world; ++rank) {
-    const std::vector<float> more = terms(rank, round, count);
-    for (size_t i = 0; i < count; ++i) out[i] += more[i];
-  }
-  return out;
-}
-
-struct Case {
-  Wire wire;
-  int world;
-};
-
-class Collective : public testing::TestWithParam<Case> {
- protected:
-  void SetUp() override { EXO_SKIP_WITHOUT(GetParam().wire); }
-};
-INSTANTIATE_TEST_SUITE_P(Worlds, Collective,
-                         testing::Values(Case{Wire::kShm, 1}, Case{Wire::kShm, 2}, Case{Wire::kShm, 3}, Case{Wire::kShm, 5},
-                                         Case{Wire::kShm, 8}, Case{Wire::kTcp, 2}, Case{Wire::kTcp, 3}, Case{Wire::kTcp, 8}, Case{Wire::kVerbs, 2}, Case{Wire::kVerbs, 3},
-                                         Case{Wire::kSimulated, 2}, Case{Wire::kSimulated, 4}, Case{Wire::kSimulated, 7}),
-                         [](const auto& param) { return wireName(param.param.wire) + std::to_string(param.param.world); });
-
-TEST_P(Collective, AllReduceHasTheBitsOfRankOrderByEitherAlgorithm) {
+TEST_P(Collective, AllReduceHasTheBitsOfRankOrderByAnyAlgorithm) {
   const auto [wire, size] = GetParam();
   World world(size, wire, kRing);
   // 112 floats are one chunk; 448 the ring.
   const size_t counts[] = {0, 1, 2, 7, 15, 16, 17, 111, 112, 113, 447, 448, 449, 1000, 4096, 20'001};
-  for (size_t one_shot_bytes : {size_t{0}, size_t{1} << 30}) {
+  for (const Algorithm algorithm : kAlgorithms) {
     onThreads(size, [&](int rank) {
       Options options;
-      options.one_shot_bytes = one_shot_bytes;
+      options.algorithms.others = Thresholds::always(algorithm);
       const auto group = communicator(*world.meshes[rank], options);
       int round = 0;
       for (size_t count : counts) {
@@ -413,9 +367,9 @@ TEST(Delay, ChangesNoBit) {
     for (int to = 0; to < 4; ++to)
       if (from != to) world.network->setDelay(from, to, std::chrono::microseconds((from * 7 + to * 3) % 5 * 150));
   onThreads(4, [&](int rank) {
-    for (size_t one_shot_bytes : {size_t{0}, size_t{1} << 30}) {
+    for (const Algorithm algorithm : kAlgorithms) {
       Options options;
-      options.one_shot_bytes = one_shot_bytes;
+      options.algorithms.others = Thresholds::always(algorithm);
       const auto group = communicator(*world.meshes[rank], options);
       for (int round = 0; round < 20; ++round) {
         std::vector<float> sum = terms(rank, round, 700);

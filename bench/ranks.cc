@@ -1,4 +1,4 @@
-#include "bench/two_ranks.h"
+#include "bench/ranks.h"
 
 #include <sched.h>
 
@@ -10,10 +10,11 @@
 namespace exo::bench {
 namespace {
 
-/// The calling thread onto the `index`-th core it may run on.
+/// The calling thread onto the `index`-th core it may run on, counted round.
 void pinTo(int index) {
   cpu_set_t allowed, one;
   if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
+  index %= CPU_COUNT(&allowed);
   CPU_ZERO(&one);
   for (int core = 0, seen = 0; core < CPU_SETSIZE; ++core) {
     if (CPU_ISSET(core, &allowed) && seen++ == index) CPU_SET(core, &one);
@@ -23,42 +24,45 @@ void pinTo(int index) {
 
 }  // namespace
 
-Status onTwoThreads(const std::function<Status(int rank)>& body) {
-  std::optional<Error> errors[2];
+Status onThreads(int world, const std::function<Status(int rank)>& body) {
+  std::vector<std::optional<Error>> errors(static_cast<size_t>(world));
   std::vector<std::jthread> threads;
-  for (int rank = 0; rank < 2; ++rank) {
+  for (int rank = 0; rank < world; ++rank) {
     threads.emplace_back([&, rank] {
       pinTo(rank);
       Status status = body(rank);
-      if (!status.ok()) errors[rank] = std::move(status).error();
+      if (!status.ok()) errors[static_cast<size_t>(rank)] = std::move(status).error();
     });
   }
   threads.clear();  // joins
-  // The one that was only told to stop is not the cause.
-  const bool first_is_cause = errors[0] && (errors[0]->code() != ErrorCode::kCancelled || !errors[1]);
-  if (first_is_cause) return std::move(*errors[0]);
-  if (errors[1]) return std::move(*errors[1]);
+  // Those that were only told to stop are not the cause.
+  for (const std::optional<Error>& error : errors)
+    if (error && error->code() != ErrorCode::kCancelled) return *error;
+  for (const std::optional<Error>& error : errors)
+    if (error) return *error;
   return {};
 }
 
-Status onTwoRanks(transport::Choice choice, const std::function<Status(int rank, transport::Mesh& mesh)>& body) {
+Status onRanks(int world, transport::Choice choice, const std::function<Status(int rank, transport::Mesh& mesh)>& body) {
   std::vector<transport::Listener> listeners;
-  for (int rank = 0; rank < 2; ++rank) {
+  std::vector<transport::Endpoint> endpoints;
+  for (int rank = 0; rank < world; ++rank) {
     EXO_ASSIGN(transport::Listener listener, transport::Listener::open());
+    endpoints.push_back(listener.endpoint());
     listeners.push_back(std::move(listener));
   }
-  const transport::Endpoint endpoints[] = {listeners[0].endpoint(), listeners[1].endpoint()};
   std::atomic<bool> cancel{false};
   const auto connected = [&](int rank) -> Status {
     transport::MeshOptions options;
     options.rank = rank;
-    options.world = 2;
-    options.peers.push_back({1 - rank, "rank " + std::to_string(1 - rank), endpoints[1 - rank], choice});
+    options.world = world;
+    for (int peer = 0; peer < world; ++peer)
+      if (peer != rank) options.peers.push_back({peer, "rank " + std::to_string(peer), endpoints[static_cast<size_t>(peer)], choice});
     options.cancel = &cancel;
     EXO_ASSIGN(const auto mesh, transport::Mesh::connect(std::move(listeners[static_cast<size_t>(rank)]), options));
     return body(rank, *mesh);
   };
-  return onTwoThreads([&](int rank) -> Status {
+  return onThreads(world, [&](int rank) -> Status {
     Status status = connected(rank);
     if (!status.ok()) cancel = true;
     return status;
