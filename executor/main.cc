@@ -154,7 +154,7 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   EXO_ASSIGN(std::optional<uint64_t> seed, seedFlag());
   if (!seed && plan.has_random_seed() && FLAGS_model.empty()) seed = plan.random_seed();
   EXO_ASSIGN(const cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
-  EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions());
+  EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions(pipe));
   EXO_ASSIGN(auto weights, openWeights(FLAGS_model.empty() ? plan.model_directory() : FLAGS_model, seed));
   EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), {plan.eos_ids().begin(), plan.eos_ids().end()}, std::move(weights), engine, stop);
   began = true;
