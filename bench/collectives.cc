@@ -38,7 +38,7 @@ constexpr int kRepeat = 3;
 using BySize = std::map<size_t, std::vector<double>>;
 using Reduce = std::function<Status(std::vector<float>&)>;
 
-int rounds(size_t bytes) { return static_cast<int>(std::clamp<size_t>((16 << 20) / bytes, 10, 500)); }
+int rounds(size_t bytes) { return static_cast<int>(std::clamp<size_t>((4 << 20) / bytes, 5, 100)); }
 
 /// All ranks call it with the same sizes; `out` is null on all but the first.
 Status measure(const Reduce& reduce, size_t bytes, BySize* out) {
