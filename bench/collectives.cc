@@ -1,11 +1,10 @@
 // The algorithms of all_reduce by size, between more ranks than two: where the thresholds of
 // executor/collectives/algorithms.h lie on this machine. Beside them the least that as many threads need in shared memory
 // without any protocol: all write their terms, each adds up a part, all read the sum. Then what calibrate() makes of it.
-// Usage: bench_collectives [ranks]
+// Usage: bench_collectives [ranks] [runs]
 #include <sched.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <charconv>
 #include <chrono>
@@ -14,8 +13,6 @@
 #include <functional>
 #include <iostream>
 #include <map>
-#include <memory>
-#include <optional>
 #include <vector>
 
 #include "bench/machine.h"
@@ -32,13 +29,12 @@ using namespace collectives;
 
 constexpr size_t kSizes[] = {1024, 8192, 16384, 65536, 262144, 1 << 20, 4 << 20};
 constexpr size_t kMostFloats = (4 << 20) / sizeof(float);
-constexpr int kRepeat = 3;
 
-/// Medians in microseconds of kRepeat runs.
+/// Medians in microseconds, one per run.
 using BySize = std::map<size_t, std::vector<double>>;
 using Reduce = std::function<Status(std::vector<float>&)>;
 
-int rounds(size_t bytes) { return static_cast<int>(std::clamp<size_t>((16 << 20) / bytes, 10, 500)); }
+int rounds(size_t bytes) { return static_cast<int>(std::clamp<size_t>((2 << 20) / bytes, 3, 60)); }
 
 /// All ranks call it with the same sizes; `out` is null on all but the first.
 Status measure(const Reduce& reduce, size_t bytes, BySize* out) {
@@ -84,11 +80,11 @@ class BareMemory {
   alignas(128) std::atomic<uint64_t> came_{0};
 };
 
-Result<BySize> floorOf(int world) {
+Result<BySize> floorOf(int world, int runs) {
   BareMemory memory(world);
   BySize out;
   EXO_TRY(onThreads(world, [&](int rank) -> Status {
-    for (int run = 0; run < kRepeat; ++run)
+    for (int run = 0; run < runs; ++run)
       for (const size_t bytes : kSizes)
         EXO_TRY(measure([&](std::vector<float>& sum) { return memory.reduce(rank, sum); }, bytes, rank == 0 ? &out : nullptr));
     return {};
@@ -112,7 +108,7 @@ struct Figures {
   double calibration_ms = 0;
 };
 
-Status measureRank(transport::Mesh& mesh, Figures* out) {
+Status measureRank(transport::Mesh& mesh, int runs, Figures* out) {
   std::vector<int> group;
   for (int rank = 0; rank < mesh.world(); ++rank) group.push_back(rank);
   for (size_t v = 0; v < std::size(kVariants); ++v) {
@@ -122,7 +118,7 @@ Status measureRank(transport::Mesh& mesh, Figures* out) {
     options.bf16_above_bytes = 0;
     EXO_ASSIGN(const auto communicator, Communicator::create(mesh, group, options));
     const Reduce reduce = [&](std::vector<float>& sum) { return communicator->allReduce(sum, sum, "bench"); };
-    for (int run = 0; run < kRepeat; ++run)
+    for (int run = 0; run < runs; ++run)
       for (const size_t bytes : kSizes) EXO_TRY(measure(reduce, bytes, out == nullptr ? nullptr : &out->by_variant[v]));
   }
   const Clock::time_point begin = Clock::now();
@@ -147,12 +143,12 @@ void print(const char* transport, int world, const Figures& figures, const BySiz
   std::fflush(stdout);
 }
 
-Status run(int world) {
+Status run(int world, int runs) {
   if (allowedCores() < world) std::printf("WARNING: %d ranks share %d cores: figures are those of the scheduler\n", world, allowedCores());
-  EXO_ASSIGN(const BySize floor, floorOf(world));
+  EXO_ASSIGN(const BySize floor, floorOf(world, runs));
   for (const auto& [name, choice] : {std::pair("shm", transport::Choice::kShm), std::pair("tcp", transport::Choice::kTcp)}) {
     Figures figures;
-    EXO_TRY(onRanks(world, choice, [&](int rank, transport::Mesh& mesh) { return measureRank(mesh, rank == 0 ? &figures : nullptr); }));
+    EXO_TRY(onRanks(world, choice, [&](int rank, transport::Mesh& mesh) { return measureRank(mesh, runs, rank == 0 ? &figures : nullptr); }));
     print(name, world, figures, floor);
   }
   return {};
@@ -162,14 +158,19 @@ Status run(int world) {
 }  // namespace exo::bench
 
 int main(int argc, char** argv) {
-  int world = 4;
-  const char* const end = argc > 1 ? argv[1] + std::strlen(argv[1]) : nullptr;
-  if (argc > 2 || (argc == 2 && (std::from_chars(argv[1], end, world).ptr != end || world < 3 || world > 16))) {
-    std::cerr << "usage: bench_collectives [ranks, 3 to 16]" << std::endl;
+  int numbers[] = {4, 3};
+  bool good = argc <= 3;
+  for (int i = 1; i < argc && good; ++i) {
+    const char* const end = argv[i] + std::strlen(argv[i]);
+    good = std::from_chars(argv[i], end, numbers[i - 1]).ptr == end;
+  }
+  const auto [ranks, runs] = numbers;
+  if (!good || ranks < 3 || ranks > 16 || runs < 1 || runs > 1000) {
+    std::cerr << "usage: bench_collectives [ranks, 3 to 16] [runs, 1 to 1000]" << std::endl;
     return 2;
   }
   exo::bench::printMachine();
-  const exo::Status status = exo::bench::run(world);
+  const exo::Status status = exo::bench::run(ranks, runs);
   if (status.ok()) return 0;
   std::cerr << status.error() << std::endl;
   return 1;

@@ -2,6 +2,8 @@
 // Made by passes/planner (or by hand: equalPlan), carried out by choose_parallelism.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,9 +23,16 @@ struct TopologyLink {
   enum class Transport { kShm, kRdma, kTcp } transport = Transport::kTcp;
   double latency_us = 0, bandwidth_gbit_per_s = 0;
 };
+/// Up to which size all_reduce of these nodes takes which algorithm, as measured when they met (executor/collectives/algorithms.h).
+struct TopologyCollective {
+  std::vector<std::string> group;     // node names
+  uint64_t one_shot_bytes = 0;        // one-shot up to here
+  std::optional<uint64_t> two_shot_bytes;  // two-shot up to here, chain above; nothing: no limit
+};
 struct Topology {
   std::vector<TopologyNode> nodes;
   std::vector<TopologyLink> links;    // pairs without a link are assumed to reach each other by default TCP
+  std::vector<TopologyCollective> collectives;  // of groups not named here: the defaults
 };
 
 /// The part of a node's address before the port: nodes with the same one share a machine.

@@ -53,6 +53,7 @@ Thresholds fitThresholds(std::span<const Timing> timings) {
       best_two = two;
     }
   const auto upTo = [&](size_t count) { return count == 0 ? 0 : timings[count - 1].bytes; };
+  if (best_one == timings.size()) return {std::max(upTo(best_one), Thresholds{}.one_shot_bytes), Thresholds::kNoLimit};
   return {upTo(best_one), best_two == timings.size() ? Thresholds::kNoLimit : upTo(best_two)};
 }
 

@@ -55,8 +55,8 @@ struct Timing {
   size_t bytes = 0;
   double us[std::size(kAlgorithms)] = {};  // by Algorithm
 };
-/// The thresholds with which all sizes together, each counted by its ratio, are quickest. Timings by ascending size;
-/// without any, the defaults. The two-shot has no limit where no size says that the chain is better.
+/// The thresholds with which all sizes together, each counted by its ratio, are quickest. Timings by ascending size. What
+/// they do not show stays as by default: one-shot where all sizes are below its limit, two-shot where none is for the chain.
 Thresholds fitThresholds(std::span<const Timing> timings);
 
 }  // namespace exo::collectives

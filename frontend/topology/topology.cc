@@ -142,6 +142,32 @@ Result<TopologyLink> readLink(const Json& json, const std::string& where) {
   return link;
 }
 
+Result<uint64_t> bytesField(const Json& object, const char* key, const std::string& where) {
+  const Json& value = object[key];
+  if (!value.is_number_unsigned()) return invalid(where, ".", key, ": must be a whole number of bytes, got ", kindOf(value));
+  return value.get<uint64_t>();
+}
+
+Result<TopologyCollective> readCollective(const Json& json, const std::string& where) {
+  constexpr std::string_view known[] = {"operation", "group", "one_shot_bytes", "two_shot_bytes"};
+  EXO_TRY(checkFields(json, where, known));
+  EXO_ASSIGN(const std::string operation, stringField(json, "operation", where));
+  if (operation != "all_reduce") return invalid(where, ".operation: must be all_reduce, got ", shown(operation));
+  for (const char* key : {"group", "one_shot_bytes"})
+    if (!json.contains(key)) return invalid(where, ": field \"", key, "\" is missing");
+  TopologyCollective collective;
+  if (!json["group"].is_array()) return invalid(where, ".group: must be an array of node names, got ", kindOf(json["group"]));
+  for (const Json& name : json["group"]) {
+    if (!name.is_string()) return invalid(where, ".group: must be an array of node names, got ", kindOf(name), " in it");
+    collective.group.push_back(name.get<std::string>());
+  }
+  EXO_ASSIGN(collective.one_shot_bytes, bytesField(json, "one_shot_bytes", where));
+  if (json.contains("two_shot_bytes")) {
+    EXO_ASSIGN(collective.two_shot_bytes, bytesField(json, "two_shot_bytes", where));
+  }
+  return collective;
+}
+
 bool isPrintable(std::string_view text) {
   return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) <= 32 || c == 127; });
 }
@@ -193,18 +219,20 @@ Status checkNodes(const Topology& topology, const std::string& file, std::map<st
   return {};
 }
 
+Error noSuchNode(const Topology& topology, const std::string& where, const std::string& name) {
+  std::vector<std::string_view> known;
+  for (const TopologyNode& node : topology.nodes) known.push_back(node.name);
+  return invalid(where, ": there is no node ", shown(name), nearest(name, known));
+}
+
 Status checkLinks(const Topology& topology, const std::string& file, const std::map<std::string, size_t>& index_of) {
   std::set<std::tuple<size_t, size_t, TopologyLink::Transport>> seen;
   for (size_t i = 0; i < topology.links.size(); ++i) {
     const TopologyLink& link = topology.links[i];
     const std::string where = file + ": links[" + std::to_string(i) + "]";
     const auto from = index_of.find(link.from), to = index_of.find(link.to);
-    for (const auto& [name, at] : {std::pair(&link.from, from), std::pair(&link.to, to)}) {
-      if (at != index_of.end()) continue;
-      std::vector<std::string_view> known;
-      for (const TopologyNode& node : topology.nodes) known.push_back(node.name);
-      return invalid(where, ".between: there is no node ", shown(*name), nearest(*name, known));
-    }
+    for (const std::string& name : {link.from, link.to})
+      if (!index_of.contains(name)) return noSuchNode(topology, where + ".between", name);
     if (from == to) return invalid(where, ".between: links ", shown(link.from), " with itself");
     const auto [low, high] = std::minmax(from->second, to->second);
     if (!seen.emplace(low, high, link.transport).second)
@@ -214,10 +242,29 @@ Status checkLinks(const Topology& topology, const std::string& file, const std::
   return {};
 }
 
+Status checkCollectives(const Topology& topology, const std::string& file, const std::map<std::string, size_t>& index_of) {
+  std::set<std::set<std::string>> seen;
+  for (size_t i = 0; i < topology.collectives.size(); ++i) {
+    const TopologyCollective& collective = topology.collectives[i];
+    const std::string where = file + ": collectives[" + std::to_string(i) + "]";
+    std::set<std::string> group;
+    for (const std::string& name : collective.group) {
+      if (!index_of.contains(name)) return noSuchNode(topology, where + ".group", name);
+      if (!group.insert(name).second) return invalid(where, ".group: names ", shown(name), " twice");
+    }
+    if (group.size() < 2) return invalid(where, ".group: must name two nodes or more, got ", group.size());
+    if (!seen.insert(std::move(group)).second) return invalid(where, ".group: these nodes stand in an earlier entry already");
+    if (collective.two_shot_bytes.value_or(collective.one_shot_bytes) < collective.one_shot_bytes)
+      return invalid(where, ".two_shot_bytes: must not be below one_shot_bytes, ", collective.one_shot_bytes, ", got ", *collective.two_shot_bytes);
+  }
+  return {};
+}
+
 Status check(const Topology& topology, const std::string& file) {
   std::map<std::string, size_t> index_of;
   EXO_TRY(checkNodes(topology, file, index_of));
-  return checkLinks(topology, file, index_of);
+  EXO_TRY(checkLinks(topology, file, index_of));
+  return checkCollectives(topology, file, index_of);
 }
 
 /// Parses strictly: a key twice in one object is an error (the library would keep the last), and so is depth nobody needs.
@@ -251,7 +298,7 @@ Result<std::vector<Json>> arrayField(const Json& json, const char* key, const st
 
 Result<Topology> parseTopology(std::string_view text, const std::string& file) {
   EXO_ASSIGN(const Json json, parseJson(text, file));
-  constexpr std::string_view known[] = {"nodes", "links"};
+  constexpr std::string_view known[] = {"nodes", "links", "collectives"};
   EXO_TRY(checkFields(json, file, known));
   if (!json.contains("nodes")) return invalid(file, ": field \"nodes\" is missing");
   Topology topology;
@@ -265,6 +312,13 @@ Result<Topology> parseTopology(std::string_view text, const std::string& file) {
     for (size_t i = 0; i < links.size(); ++i) {
       EXO_ASSIGN(TopologyLink link, readLink(links[i], file + ": links[" + std::to_string(i) + "]"));
       topology.links.push_back(std::move(link));
+    }
+  }
+  if (json.contains("collectives")) {
+    EXO_ASSIGN(const std::vector<Json> collectives, arrayField(json, "collectives", file));
+    for (size_t i = 0; i < collectives.size(); ++i) {
+      EXO_ASSIGN(TopologyCollective collective, readCollective(collectives[i], file + ": collectives[" + std::to_string(i) + "]"));
+      topology.collectives.push_back(std::move(collective));
     }
   }
   EXO_TRY(check(topology, file));
@@ -299,8 +353,14 @@ Result<std::string> formatTopology(const Topology& topology) {
       if (link.*figure.member > 0) json[std::string(figure.name)] = link.*figure.member;
     links.push_back(std::move(json));
   }
+  Json whole{{"nodes", nodes}, {"links", links}};
+  for (const TopologyCollective& collective : topology.collectives) {
+    Json json{{"operation", "all_reduce"}, {"group", collective.group}, {"one_shot_bytes", collective.one_shot_bytes}};
+    if (collective.two_shot_bytes) json["two_shot_bytes"] = *collective.two_shot_bytes;
+    whole["collectives"].push_back(std::move(json));
+  }
   try {
-    return Json{{"nodes", nodes}, {"links", links}}.dump(2) + "\n";
+    return whole.dump(2) + "\n";
   } catch (const std::exception& failure) {  // a name that is not UTF-8
     return invalid("topology: cannot be written as JSON: ", failure.what());
   }

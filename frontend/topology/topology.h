@@ -3,8 +3,11 @@
 //
 //   {"nodes": [{"name": "desk", "address": "10.0.0.2:52416", "memory_gib": 64, "cores": 16, "read_gb_per_s": 80,
 //               "int8_gop_per_s": 2000, "f32_gflop_per_s": 900}, ...],
-//    "links": [{"between": ["desk", "mini"], "transport": "tcp", "latency_us": 28, "bandwidth_gbit_per_s": 9.4}, ...]}
+//    "links": [{"between": ["desk", "mini"], "transport": "tcp", "latency_us": 28, "bandwidth_gbit_per_s": 9.4}, ...],
+//    "collectives": [{"operation": "all_reduce", "group": ["desk", "mini", "nas"], "one_shot_bytes": 65536,
+//                     "two_shot_bytes": 4194304}, ...]}
 //
+// "collectives": up to which size a group takes which algorithm; without "two_shot_bytes" the second has no limit.
 // A node needs its name and address only; what is left out is unknown (0 in Topology) and the planner says what it
 // assumes. A file is untrusted: every field is checked, an unknown one is refused with the nearest known name.
 #pragma once

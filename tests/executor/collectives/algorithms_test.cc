@@ -47,7 +47,8 @@ TEST(Thresholds, FitTheTimings) {
   const std::vector<Timing> timings = {{10, {1, 2, 9}}, {20, {2, 3, 9}}, {40, {8, 4, 9}}, {80, {16, 9, 8}}};
   EXPECT_EQ(fitThresholds(timings), (Thresholds{20, 40}));
   EXPECT_EQ(fitThresholds(std::span(timings).first(3)), (Thresholds{20, Thresholds::kNoLimit}));
-  EXPECT_EQ(fitThresholds(std::span(timings).first(2)), (Thresholds{20, Thresholds::kNoLimit}));
+  EXPECT_EQ(fitThresholds(std::span(timings).first(2)), Thresholds{});
+  EXPECT_EQ(fitThresholds(std::vector<Timing>{{1 << 20, {1, 2, 3}}}), (Thresholds{1 << 20, Thresholds::kNoLimit}));
   EXPECT_EQ(fitThresholds(std::span(timings).last(1)), (Thresholds{0, 0}));
   EXPECT_EQ(fitThresholds({}), Thresholds{});
   // One outlier in the middle does not move the borders past it.

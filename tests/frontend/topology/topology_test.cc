@@ -12,7 +12,8 @@ namespace {
 constexpr const char* kTwo = R"({"nodes": [
   {"name": "desk", "address": "10.0.0.2:52416", "memory_gib": 64, "cores": 16, "read_gb_per_s": 80.5, "int8_gop_per_s": 2000, "f32_gflop_per_s": 900},
   {"name": "mini", "address": "[fe80::2]:1"}],
- "links": [{"between": ["desk", "mini"], "transport": "rdma", "latency_us": 2.5, "bandwidth_gbit_per_s": 100}]})";
+ "links": [{"between": ["desk", "mini"], "transport": "rdma", "latency_us": 2.5, "bandwidth_gbit_per_s": 100}],
+ "collectives": [{"operation": "all_reduce", "group": ["desk", "mini"], "one_shot_bytes": 65536, "two_shot_bytes": 4194304}]})";
 
 /// The message of the error that `text` must give.
 std::string refusal(const std::string& text) {
@@ -103,6 +104,24 @@ TEST(Topology, RefusesLinks) {
   expectRefused(linked(R"({"between": ["a","b"], "bandwidth_gbit_per_s": -3})"), "bandwidth_gbit_per_s: must be above 0");
 }
 
+TEST(Topology, RefusesCollectivesThatFitNoGroup) {
+  const auto with = [](const std::string& collectives) { return "{\"nodes\": [" + kA + ", " + kB + "], \"collectives\": [" + collectives + "]}"; };
+  const std::string good = R"({"operation": "all_reduce", "group": ["a", "b"], "one_shot_bytes": 0})";
+  EXPECT_EQ(refusal(with(good)), "(accepted)");
+  expectRefused(with("7"), "collectives[0]: must be an object, got 7");
+  expectRefused(with(R"({"operation": "broadcast"})"), "operation: must be all_reduce, got \"broadcast\"");
+  expectRefused(with(R"({"operation": "all_reduce", "group": ["a", "b"]})"), "field \"one_shot_bytes\" is missing");
+  expectRefused(with(R"({"operation": "all_reduce", "one_shot_bytes": 1})"), "field \"group\" is missing");
+  expectRefused(with(R"({"operation": "all_reduce", "group": "a", "one_shot_bytes": 1})"), "must be an array of node names, got the string \"a\"");
+  expectRefused(with(R"({"operation": "all_reduce", "group": ["a", 3], "one_shot_bytes": 1})"), "got 3 in it");
+  expectRefused(with(R"({"operation": "all_reduce", "group": ["a", "c"], "one_shot_bytes": 1})"), "there is no node \"c\"");
+  expectRefused(with(R"({"operation": "all_reduce", "group": ["a", "a"], "one_shot_bytes": 1})"), "names \"a\" twice");
+  expectRefused(with(R"({"operation": "all_reduce", "group": ["a"], "one_shot_bytes": 1})"), "two nodes or more, got 1");
+  expectRefused(with(R"({"operation": "all_reduce", "group": ["a", "b"], "one_shot_bytes": -1})"), "whole number of bytes, got -1");
+  expectRefused(with(R"({"operation": "all_reduce", "group": ["a", "b"], "one_shot_bytes": 9, "two_shot_bytes": 8})"), "must not be below one_shot_bytes, 9, got 8");
+  expectRefused(with(good + R"(, {"operation": "all_reduce", "group": ["b", "a"], "one_shot_bytes": 1})"), "collectives[1].group: these nodes stand");
+}
+
 TEST(Topology, RefusesMoreThan1024Nodes) {
   std::string list;
   for (int i = 0; i <= 1024; ++i) list += (i ? ",{\"name\": \"n" : "{\"name\": \"n") + std::to_string(i) + "\", \"address\": \"h:0\"}";
@@ -119,6 +138,10 @@ TEST(Topology, WritesWhatItReads) {
   EXPECT_EQ(*formatTopology(*again), *formatTopology(*topology));
   EXPECT_EQ(again->nodes[0].read_gb_per_s, 80.5);
   EXPECT_EQ(again->nodes[1].read_gb_per_s, 0) << "unknown stays unknown";
+  ASSERT_EQ(again->collectives.size(), 1u);
+  EXPECT_EQ(again->collectives[0].group, (std::vector<std::string>{"desk", "mini"}));
+  EXPECT_EQ(again->collectives[0].one_shot_bytes, 65536u);
+  EXPECT_EQ(again->collectives[0].two_shot_bytes, 4194304u);
   for (const auto& entry : std::filesystem::directory_iterator(testing::TempDir()))
     EXPECT_EQ(entry.path().string().find("topology_test.json.new"), std::string::npos) << "left behind";
 }
