@@ -68,6 +68,7 @@ class Printer {
         const Block& b = graph_.blocks[static_cast<size_t>(block = node.block)];
         text += "  block " + b.name + " stage " + std::to_string(b.stage) + "\n";
         region.clear();
+        chain = 0;
       }
       const bool new_region = node.region != region;
       if (new_region) {

@@ -178,7 +178,8 @@ std::string chainText(const Graph& graph, const std::vector<const Node*>& nodes)
 
 }  // namespace
 
-Graph fuse(const Graph& graph) { return Regions(graph).run(); }
+// Chains one after another are another order than the one they came in.
+Graph fuse(const Graph& graph) { return renumber(Regions(graph).run()); }
 
 std::string explainRegion(const Graph& graph, std::span<const Node> nodes) {
   std::vector<std::vector<const Node*>> chains;
