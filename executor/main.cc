@@ -172,7 +172,7 @@ Status runMeasuring(const cluster::Security& security, StatusPipe& pipe, cluster
   return cluster::runMeasureOnly(options, security, stop);
 }
 
-/// SIGINT and SIGTERM end all nodes in order; a second one, or an end that takes too long, ends this process.
+/// SIGINT and SIGTERM end all nodes in order; a second signal, or an end that takes too long, ends this process.
 void watchSignals(cluster::StopSignal& stop) {
   static sigset_t signals;
   sigemptyset(&signals);
@@ -181,8 +181,10 @@ void watchSignals(cluster::StopSignal& stop) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every later thread
   ::signal(SIGPIPE, SIG_IGN);
   std::thread([&stop] {
-    for (int number = 0; ::sigwait(&signals, &number) == 0;) {
-      if (stop.requested()) ::_exit(128 + number);
+    // The first signal may come when another node has asked for the end already: that end stays an orderly one.
+    bool signalled = false;
+    for (int number = 0; ::sigwait(&signals, &number) == 0; signalled = true) {
+      if (signalled) ::_exit(128 + number);
       stop.stop(number == SIGINT ? "interrupted" : "terminated");
     }
   }).detach();
