@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstring>
 #include <optional>
 
@@ -14,6 +13,7 @@
 #include "executor/runtime/operands.h"
 #include "executor/runtime/program_check.h"
 #include "executor/runtime/regions.h"
+#include "executor/runtime/shares.h"
 
 namespace exo::runtime {
 namespace {
@@ -269,31 +269,21 @@ class Engine::Implementation {
     return pool_->size() == 1 || (units <= 1 && region.chains.size() == 1) || work <= kSmallWork;
   }
 
-  /// The units of all chains in a row, each weighing what it computes, are cut into equal parts, one per thread; a thread's
-  /// share of a chain is the units whose larger part is its own.
   void shareRegion(const Region& region) {
     const int threads = pool_->size();
-    std::vector<double> weight, units;
+    std::vector<ChainWork> chains;
     for (const Chain& chain : region.chains) {
-      double work = 0;
+      int64_t work = 0;
       for (int i = chain.first; i < chain.last; ++i)
-        if (calls_[i].args.rows > 0) work += static_cast<double>(calls_[i].args.rows * codegen::rowWork(*calls_[i].kernel));
-      units.push_back(static_cast<double>(unitsOf(calls_[chain.first])));
-      weight.push_back(units.back() > 0 ? work / units.back() : 0);
+        if (calls_[i].args.rows > 0) work += calls_[i].args.rows * codegen::rowWork(*calls_[i].kernel);
+      const int64_t units = unitsOf(calls_[chain.first]);
+      chains.push_back({units, units > 0 ? static_cast<double>(work) / static_cast<double>(units) : 0});
     }
-    double total = 0;
-    for (size_t c = 0; c < units.size(); ++c) total += units[c] * weight[c];
-    double before = 0;
-    for (size_t c = 0; c < units.size(); ++c) {
-      const auto border = [&](int thread) {
-        if (weight[c] == 0 || thread == threads) return thread == 0 ? int64_t{0} : static_cast<int64_t>(units[c]);
-        const double place = (total * thread / threads - before) / weight[c];
-        return static_cast<int64_t>(std::clamp(std::floor(place + 0.5), 0.0, units[c]));
-      };
-      for (int thread = 0; thread < threads; ++thread)
-        for (int i = region.chains[c].first; i < region.chains[c].last; ++i) shares_[shareIndex(thread, i)] = {border(thread), border(thread + 1)};
-      before += units[c] * weight[c];
-    }
+    const std::vector<UnitRange> shares = sharesOf(chains, threads);
+    for (int thread = 0; thread < threads; ++thread)
+      for (size_t c = 0; c < chains.size(); ++c)
+        for (int i = region.chains[c].first; i < region.chains[c].last; ++i)
+          shares_[shareIndex(thread, i)] = shares[static_cast<size_t>(thread) * chains.size() + c];
   }
 
   size_t shareIndex(int thread, int call) const { return static_cast<size_t>(thread) * calls_.size() + static_cast<size_t>(call); }

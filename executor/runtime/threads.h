@@ -24,17 +24,6 @@ struct ThreadOptions {
   Pin pin = Pin::kYes;    // to distinct processors of the allowed set; not done when there are more threads than those
 };
 
-/// The contiguous share of `units` that `thread` of `threads` computes. Earlier threads get the larger shares, so that a
-/// single unit is thread 0's: the thread that also runs the collectives.
-struct UnitRange {
-  int64_t begin, end;
-};
-inline UnitRange shareOf(int64_t units, int thread, int threads) {
-  const int64_t base = units / threads, rest = units % threads;
-  const int64_t begin = thread * base + (thread < rest ? thread : rest);
-  return {begin, begin + base + (thread < rest ? 1 : 0)};
-}
-
 class ThreadPool {
  public:
   static constexpr int kMaxThreads = 1024;

@@ -22,22 +22,6 @@ std::unique_ptr<ThreadPool> makePool(int threads, Pin pin = Pin::kYes) {
   return std::move(pool).value();
 }
 
-TEST(Threads, SharesCoverAllUnitsOnceAndFavourTheFirst) {
-  for (int threads = 1; threads <= 9; ++threads)
-    for (int64_t units = 0; units <= 40; ++units) {
-      int64_t next = 0;
-      for (int thread = 0; thread < threads; ++thread) {
-        const UnitRange range = shareOf(units, thread, threads);
-        EXPECT_EQ(range.begin, next);
-        next = range.end;
-        if (thread > 0) {
-          EXPECT_LE(range.end - range.begin, shareOf(units, thread - 1, threads).end - shareOf(units, thread - 1, threads).begin);
-        }
-      }
-      EXPECT_EQ(next, units);
-    }
-}
-
 /// Each thread adds its neighbour's value of the phase before: any missed or early barrier gives a wrong sum (or a race).
 void chase(ThreadPool& pool, int phases) {
   const int n = pool.size();
