@@ -34,8 +34,7 @@ Record<kWords> sealed(Record<kWords> words) {
 template <size_t kWords>
 std::optional<Record<kWords>> readRecord(Record<kWords>& memory) {
   Record<kWords> words;
-  for (size_t i = 0; i < kWords; ++i) words[i] = std::atomic_ref(memory[i]).load(std::memory_order_relaxed);
-  std::atomic_thread_fence(std::memory_order_acquire);
+  for (size_t i = 0; i < kWords; ++i) words[i] = std::atomic_ref(memory[i]).load(std::memory_order_acquire);
   if (words.back() != checkOf(words)) return std::nullopt;
   return words;
 }
