@@ -243,6 +243,8 @@ class Engine::Implementation {
     return call.kernel == nullptr || call.args.rows == 0 ? 0 : codegen::workUnits(*call.kernel, call.args.rows, bound_chunks_);
   }
 
+  static int64_t workOf(const ResolvedCall& call) { return call.args.rows * codegen::rowWork(*call.kernel); }
+
   /// Decides who does what in steps of this size.
   void divide() {
     stretches_.clear();
@@ -264,7 +266,7 @@ class Engine::Implementation {
       const ResolvedCall& call = calls_[i];
       if (call.function == nullptr) return true;
       units = std::max(units, unitsOf(call));
-      work += call.args.rows * codegen::rowWork(*call.kernel);
+      work += workOf(call);
     }
     return pool_->size() == 1 || (units <= 1 && region.chains.size() == 1) || work <= kSmallWork;
   }
@@ -274,8 +276,7 @@ class Engine::Implementation {
     std::vector<ChainWork> chains;
     for (const Chain& chain : region.chains) {
       int64_t work = 0;
-      for (int i = chain.first; i < chain.last; ++i)
-        if (calls_[i].args.rows > 0) work += calls_[i].args.rows * codegen::rowWork(*calls_[i].kernel);
+      for (int i = chain.first; i < chain.last; ++i) work += workOf(calls_[i]);
       const int64_t units = unitsOf(calls_[chain.first]);
       chains.push_back({units, units > 0 ? static_cast<double>(work) / static_cast<double>(units) : 0});
     }
