@@ -138,10 +138,7 @@ Status EngineWorker::startProfile() {
 
 Status EngineWorker::writeProfile(const std::filesystem::path& path) const {
   if (engine_ == nullptr) return {};
-  const std::string trace = runtime::profileTrace(engine_->program(), engine_->profile(), read_bytes_per_s_);
-  EXO_ASSIGN(ReplacingFile file, ReplacingFile::create(path));
-  EXO_TRY(file.write(std::as_bytes(std::span(trace))));
-  return std::move(file).commit();
+  return replaceFile(path, runtime::profileTrace(engine_->program(), engine_->profile(), read_bytes_per_s_));
 }
 
 Status EngineWorker::follow() { return runtime::follow(*engine_, *mesh_, options_.step_timeout); }

@@ -47,4 +47,10 @@ Status ReplacingFile::commit() && {
   return {};
 }
 
+Status replaceFile(const std::filesystem::path& path, std::string_view text) {
+  EXO_ASSIGN(ReplacingFile file, ReplacingFile::create(path));
+  EXO_TRY(file.write(std::as_bytes(std::span(text))));
+  return std::move(file).commit();
+}
+
 }  // namespace exo

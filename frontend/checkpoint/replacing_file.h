@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <span>
+#include <string_view>
 
 #include "ir/base/result.h"
 
@@ -29,5 +30,8 @@ class ReplacingFile {
   std::filesystem::path path_;
   std::filesystem::path temporary_;
 };
+
+/// The whole of a text file at once.
+Status replaceFile(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace exo

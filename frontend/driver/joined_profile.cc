@@ -18,10 +18,7 @@ Result<std::string> joinProfiles(const std::filesystem::path& directory, int num
     tables += profile["otherData"].value("table", "");
   }
   joined["otherData"] = {{"table", tables}};
-  const std::string text = joined.dump();
-  EXO_ASSIGN(ReplacingFile file, ReplacingFile::create(path));
-  EXO_TRY(file.write(std::as_bytes(std::span(text))));
-  EXO_TRY(std::move(file).commit());
+  EXO_TRY(replaceFile(path, joined.dump()));
   return tables;
 }
 

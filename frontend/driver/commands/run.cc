@@ -275,10 +275,7 @@ Result<std::vector<int32_t>> promptFor(const Session& session) {
 }
 
 Status writeTokens(const std::vector<int32_t>& tokens) {
-  const std::string text = nlohmann::json{{"tokens", tokens}}.dump() + "\n";
-  EXO_ASSIGN(ReplacingFile file, ReplacingFile::create(FLAGS_tokens_out));
-  EXO_TRY(file.write(std::as_bytes(std::span(text))));
-  return std::move(file).commit();
+  return replaceFile(FLAGS_tokens_out, nlohmann::json{{"tokens", tokens}}.dump() + "\n");
 }
 
 /// Ends the nodes, which then write what they did.
