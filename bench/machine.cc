@@ -1,11 +1,10 @@
 #include "bench/machine.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <string>
+
+#include "ir/base/machine.h"
 
 namespace exo::bench {
 namespace {
@@ -13,21 +12,9 @@ namespace {
 // Above this much work per core that is not ours, medians move by more than what we want to see.
 constexpr double kBusyLoadPerCore = 0.5;
 
-std::string processorName() {
-  std::ifstream file("/proc/cpuinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
-  }
-  return "unknown processor";
-}
-
 }  // namespace
 
-int allowedCores() {
-  cpu_set_t set;
-  return ::sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
-}
+int allowedCores() { return std::max(1, static_cast<int>(allowedProcessors().size())); }
 
 void printMachine() {
   double load = -1;

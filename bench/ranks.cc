@@ -1,25 +1,19 @@
 #include "bench/ranks.h"
 
-#include <sched.h>
-
 #include <atomic>
 #include <optional>
 #include <thread>
 #include <vector>
+
+#include "ir/base/machine.h"
 
 namespace exo::bench {
 namespace {
 
 /// The calling thread onto the `index`-th core it may run on, counted round.
 void pinTo(int index) {
-  cpu_set_t allowed, one;
-  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
-  index %= CPU_COUNT(&allowed);
-  CPU_ZERO(&one);
-  for (int core = 0, seen = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &allowed) && seen++ == index) CPU_SET(core, &one);
-  }
-  ::sched_setaffinity(0, sizeof one, &one);
+  const std::vector<int> processors = allowedProcessors();
+  if (processors.size() > 1) pinThisThread(processors[static_cast<size_t>(index) % processors.size()]);
 }
 
 }  // namespace

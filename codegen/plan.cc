@@ -83,4 +83,6 @@ Status savePlan(plan::Plan plan, const std::filesystem::path& directory) {
   return written.ok() ? makeError(ErrorCode::kIo, "cannot rename ", beside.string(), " to ", path.string()) : written;
 }
 
+std::string programHash(const program::Program& program) { return sha256(program.SerializeAsString()); }
+
 }  // namespace exo

@@ -5,7 +5,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
@@ -71,15 +70,6 @@ std::string helpText() {
 Result<std::chrono::milliseconds> seconds(const char* flag, double value) {
   if (!(value > 0) || value > kMaxSeconds) return invalid("--", flag, ": expected seconds above 0 and up to ", kMaxSeconds, ", got ", value);
   return std::chrono::milliseconds(std::max<int64_t>(1, static_cast<int64_t>(value * 1000)));
-}
-
-Result<std::optional<uint64_t>> seedFlag() {
-  const std::string& text = FLAGS_random_weights;
-  if (text.empty()) return std::optional<uint64_t>();
-  uint64_t seed = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
-  if (error != std::errc() || end != text.data() + text.size()) return invalid("--random_weights: expected a number, got \"", text, "\"");
-  return std::optional<uint64_t>(seed);
 }
 
 /// What a flag says: a directory, "none", or nothing, which means `folder` in the user's cache, if there is one.
@@ -151,7 +141,7 @@ Result<EngineWorkerOptions> workerOptions(StatusPipe& pipe) {
 Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::StopSignal& stop, bool& began) {
   if (FLAGS_plan.empty() || FLAGS_node.empty()) return invalid("--plan and --node are needed (--help shows examples)");
   EXO_ASSIGN(const plan::Plan plan, loadPlan(FLAGS_plan));
-  EXO_ASSIGN(std::optional<uint64_t> seed, seedFlag());
+  EXO_ASSIGN(std::optional<uint64_t> seed, parseSeed("random_weights", FLAGS_random_weights));
   if (!seed && plan.has_random_seed() && FLAGS_model.empty()) seed = plan.random_seed();
   EXO_ASSIGN(const cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
   EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions(pipe));

@@ -1,19 +1,12 @@
 #include "executor/plan_node.h"
 
-#include <openssl/sha.h>
-
 #include <vector>
 
+#include "codegen/plan.h"
 #include "frontend/config/suggest.h"
 
 namespace exo {
 namespace {
-
-std::string sha256(const std::string& bytes) {
-  std::string digest(SHA256_DIGEST_LENGTH, '\0');
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), reinterpret_cast<unsigned char*>(digest.data()));
-  return digest;
-}
 
 /// nodes[r] is the node of rank r.
 Result<std::vector<const plan::Node*>> nodesByRank(const plan::Plan& plan) {
@@ -64,7 +57,7 @@ Result<cluster::NodeOptions> nodeOfPlan(const plan::Plan& plan, const PlanNodeOp
   result.roster.plan_hash = plan.content_hash();
   result.roster.weights = options.random_seed ? "random " + std::to_string(*options.random_seed) : "checkpoint";
   for (size_t rank = 0; rank < nodes.size(); ++rank) {
-    result.roster.nodes.push_back({nodes[rank]->name(), sha256(plan.programs(static_cast<int>(rank)).SerializeAsString())});
+    result.roster.nodes.push_back({nodes[rank]->name(), programHash(plan.programs(static_cast<int>(rank)))});
   }
   EXO_ASSIGN(result.listen, cluster::parseAddress(options.listen.empty() ? self->address() : options.listen));
   EXO_ASSIGN(result.coordinator, cluster::parseAddress(options.coordinator.empty() ? nodes[0]->address() : options.coordinator));

@@ -1,6 +1,5 @@
 #include "executor/cluster/measure.h"
 
-#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include <thread>
 
 #include "executor/cluster/measure_kernels.h"
+#include "ir/base/machine.h"
 
 namespace exo::cluster {
 namespace {
@@ -31,18 +31,6 @@ constexpr size_t kMaxBufferBytes = size_t{512} << 20;
 
 double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-std::vector<int> allowedCores() {
-  cpu_set_t set;
-  std::vector<int> cores;
-  if (::sched_getaffinity(0, sizeof set, &set) == 0) {
-    for (int core = 0; core < CPU_SETSIZE; ++core) {
-      if (CPU_ISSET(core, &set)) cores.push_back(core);
-    }
-  }
-  if (cores.empty()) cores.push_back(0);
-  return cores;
-}
-
 /// Runs `work(thread)` on that many threads, pinned to different cores, that start together. Seconds from the common start
 /// to the last one's end.
 double timeTogether(int threads, const std::vector<int>& cores, const std::function<void(int)>& work) {
@@ -52,10 +40,7 @@ double timeTogether(int threads, const std::vector<int>& cores, const std::funct
   std::vector<std::thread> pool;
   for (int thread = 0; thread < threads; ++thread) {
     pool.emplace_back([&, thread] {
-      cpu_set_t set;
-      CPU_ZERO(&set);
-      CPU_SET(cores[static_cast<size_t>(thread) % cores.size()], &set);
-      ::sched_setaffinity(0, sizeof set, &set);
+      pinThisThread(cores[static_cast<size_t>(thread) % cores.size()]);
       start.arrive_and_wait();
       const Clock::time_point mine = Clock::now();
       work(thread);
@@ -82,30 +67,11 @@ uint64_t lastLevelCacheBytes() {
   return static_cast<uint64_t>(largest);
 }
 
-uint64_t meminfoBytes(const char* key) {
-  std::ifstream file("/proc/meminfo");
-  std::string word;
-  uint64_t kib = 0;
-  while (file >> word) {
-    if (word == key && file >> kib) return kib * 1024;
-  }
-  return 0;
-}
-
 /// What a container may use, where it is less than the machine has.
 uint64_t cgroupLimitBytes() {
   std::ifstream file("/sys/fs/cgroup/memory.max");
   uint64_t bytes = 0;
   return file >> bytes ? bytes : UINT64_MAX;
-}
-
-std::string cpuName() {
-  std::ifstream file("/proc/cpuinfo");
-  std::string line;
-  while (std::getline(file, line)) {
-    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
-  }
-  return "unknown";
 }
 
 /// A touched buffer of anonymous memory, on huge pages where the system grants them.
@@ -206,14 +172,15 @@ Rate measureArithmetic(const ArithmeticLoop& loop, int threads, const std::vecto
 }  // namespace
 
 Result<Measurement> measureNode(int threads) {
-  const std::vector<int> cores = allowedCores();
+  std::vector<int> cores = allowedProcessors();
+  if (cores.empty()) cores.push_back(0);
   Measurement measurement;
   measurement.cores = static_cast<int>(cores.size());
   measurement.threads = threads <= 0 ? measurement.cores : std::min(threads, measurement.cores);
-  measurement.cpu = cpuName();
+  measurement.cpu = processorName();
   const uint64_t limit = cgroupLimitBytes();
-  measurement.memory_bytes = std::min(meminfoBytes("MemTotal:"), limit);
-  measurement.available_bytes = std::min(meminfoBytes("MemAvailable:"), limit);
+  measurement.memory_bytes = std::min(meminfoBytes("MemTotal"), limit);
+  measurement.available_bytes = std::min(meminfoBytes("MemAvailable"), limit);
   EXO_ASSIGN(measurement.read, measureRead(measurement.threads, cores, measurement.available_bytes));
   const ArithmeticLoop int8 = int8Loop();
   measurement.int8_method = int8.method;

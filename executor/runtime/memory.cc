@@ -11,6 +11,8 @@
 #include <sstream>
 #include <utility>
 
+#include "ir/base/machine.h"
+
 namespace exo::runtime {
 namespace {
 
@@ -27,18 +29,6 @@ uint64_t numberIn(const char* path, uint64_t otherwise) {
   std::ifstream file(path);
   uint64_t number = 0;
   return file >> number ? number : otherwise;
-}
-
-uint64_t machineAvailableBytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  uint64_t kib = 0;
-  std::string line;
-  while (std::getline(file, line)) {
-    std::istringstream words(line);
-    if (words >> key >> kib && key == "MemAvailable:") return kib * 1024;
-  }
-  return 0;
 }
 
 /// File pages are counted as used by a control group, but given back under pressure.
@@ -107,7 +97,7 @@ void Memory::makeReadOnly() {
 
 uint64_t availableMemoryBytes() {
   const uint64_t unlimited = std::numeric_limits<uint64_t>::max();
-  const uint64_t machine = machineAvailableBytes();
+  const uint64_t machine = meminfoBytes("MemAvailable");
   const uint64_t limit = numberIn("/sys/fs/cgroup/memory.max", unlimited);
   const uint64_t current = numberIn("/sys/fs/cgroup/memory.current", 0);
   const uint64_t reclaimable = std::min(current, pageCacheOfGroupBytes());

@@ -15,6 +15,8 @@
 #include <system_error>
 #include <thread>
 
+#include "ir/base/machine.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -68,46 +70,19 @@ class FlushDenormals {
 #endif
 };
 
-/// A processor set of any size: cpu_set_t ends at 1024.
-class ProcessorSet {
- public:
-  static constexpr int kLimit = 8192;
-  ProcessorSet() : words_(CPU_ALLOC_SIZE(kLimit) / sizeof(unsigned long)) {}
-  cpu_set_t* set() { return reinterpret_cast<cpu_set_t*>(words_.data()); }
-  size_t bytes() const { return words_.size() * sizeof(unsigned long); }
-  bool has(int processor) { return CPU_ISSET_S(processor, bytes(), set()); }
-  void add(int processor) { CPU_SET_S(processor, bytes(), set()); }
-  bool readOfThisThread() { return sched_getaffinity(0, bytes(), set()) == 0; }
-  bool applyToThisThread() { return sched_setaffinity(0, bytes(), set()) == 0; }
-
- private:
-  std::vector<unsigned long> words_;
-};
-
 /// Processors this thread may use: first one per physical core, then the siblings. `cores` counts the former.
-std::vector<int> allowedProcessors(int& cores) {
-  ProcessorSet allowed;
+std::vector<int> coresFirst(int& cores) {
   std::vector<int> first, siblings;
-  if (allowed.readOfThisThread()) {
-    std::set<std::string> seen;
-    for (int processor = 0; processor < ProcessorSet::kLimit; ++processor) {
-      if (!allowed.has(processor)) continue;
-      std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(processor) + "/topology/thread_siblings_list");
-      std::string core;
-      const bool known = static_cast<bool>(std::getline(file, core));
-      (!known || seen.insert(core).second ? first : siblings).push_back(processor);
-    }
+  std::set<std::string> seen;
+  for (const int processor : allowedProcessors()) {
+    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(processor) + "/topology/thread_siblings_list");
+    std::string core;
+    const bool known = static_cast<bool>(std::getline(file, core));
+    (!known || seen.insert(core).second ? first : siblings).push_back(processor);
   }
   cores = static_cast<int>(first.size());
   first.insert(first.end(), siblings.begin(), siblings.end());
   return first;
-}
-
-void pinThisThread(int processor) {
-  ProcessorSet set;
-  set.add(processor);
-  // Refused when the allowed set shrank meanwhile: an unpinned thread is slower, not wrong.
-  (void)set.applyToThisThread();
 }
 
 }  // namespace
@@ -120,7 +95,7 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::create(const ThreadOptions& opti
   if (options.threads < 0 || options.threads > kMaxThreads)
     return invalid("threads must be in [0, ", kMaxThreads, "], got ", options.threads);
   int cores = 0;
-  std::vector<int> processors = allowedProcessors(cores);
+  std::vector<int> processors = coresFirst(cores);
   const int fitting = static_cast<int>(processors.size());
   const int size = options.threads > 0 ? options.threads : std::max(1, std::min(cores, kMaxThreads));
   const bool oversubscribed = size > fitting;
@@ -180,9 +155,9 @@ void ThreadPool::work(int thread) {
 }
 
 void ThreadPool::runErased(Entry entry, void* context) {
-  ProcessorSet before;
-  const bool pinned = !processors_.empty() && size_ > 1 && before.readOfThisThread();
-  if (pinned) pinThisThread(processors_[0]);
+  const bool pinning = !processors_.empty() && size_ > 1;
+  const std::optional<ProcessorSet> before = pinning ? ProcessorSet::ofThisThread() : std::nullopt;
+  if (before) pinThisThread(processors_[0]);
   {
     FlushDenormals flush;
     entry_ = entry;
@@ -192,7 +167,7 @@ void ThreadPool::runErased(Entry entry, void* context) {
     barrier(0);
   }
   // Threads that the caller starts later must not inherit one processor.
-  if (pinned) (void)before.applyToThisThread();
+  if (before) (void)before->applyToThisThread();
 }
 
 void ThreadPool::release() {

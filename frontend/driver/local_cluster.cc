@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -12,6 +11,8 @@
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
+
+#include "ir/base/machine.h"
 
 namespace exo {
 
@@ -35,27 +36,14 @@ struct LocalCluster::Child {
 
 namespace {
 
-/// Processors this process may run on; empty where the system does not say.
-std::vector<int> coresHere() {
-  cpu_set_t set;
-  std::vector<int> cores;
-  if (::sched_getaffinity(0, sizeof set, &set) != 0) return cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (CPU_ISSET(core, &set)) cores.push_back(core);
-  }
-  return cores;
-}
-
 /// The processors of node `index`: `threads` of them, side by side; nodes share when there are too few. Executors pin
 /// their threads inside what they are given: without this, all of them would choose the first.
-cpu_set_t coresOf(size_t index, int threads) {
-  const std::vector<int> cores = coresHere();
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  for (size_t t = 0; t < static_cast<size_t>(threads); ++t) {
-    if (!cores.empty()) CPU_SET(cores[(index * static_cast<size_t>(threads) + t) % cores.size()], &set);
-  }
-  return set;
+std::optional<ProcessorSet> coresOf(size_t index, int threads) {
+  const std::vector<int> all = allowedProcessors();
+  if (all.empty()) return std::nullopt;
+  ProcessorSet cores;
+  for (size_t t = 0; t < static_cast<size_t>(threads); ++t) cores.add(all[(index * static_cast<size_t>(threads) + t) % all.size()]);
+  return cores;
 }
 
 // A node that profiles writes at the end.
@@ -69,11 +57,11 @@ ErrorCode codeNamed(const std::string& text) {
 }
 
 /// In the child: nothing here may allocate or fail silently.
-[[noreturn]] void becomeExecutor(const char* path, char* const* arguments, pid_t parent, const cpu_set_t& cores) {
+[[noreturn]] void becomeExecutor(const char* path, char* const* arguments, pid_t parent, const std::optional<ProcessorSet>& cores) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);  // the parent died before the line above
   ::setpgid(0, 0);                        // an interrupt on the terminal reaches us, and we end the children
-  if (CPU_COUNT(&cores) > 0) ::sched_setaffinity(0, sizeof cores, &cores);
+  if (cores) cores->applyToThisThread();
   ::execv(path, arguments);
   ::_exit(127);
 }
@@ -94,7 +82,7 @@ Result<std::unique_ptr<LocalCluster>> LocalCluster::start(const plan::Plan& plan
   if (nodes.empty()) return makeError(ErrorCode::kMismatch, "the plan has no programs");
   LocalClusterOptions options = given;
   // One node takes the machine and pins its threads; several get processors of their own.
-  if (options.threads == 0 && nodes.size() > 1) options.threads = std::max(1, static_cast<int>(coresHere().size() / nodes.size()));
+  if (options.threads == 0 && nodes.size() > 1) options.threads = std::max(1, static_cast<int>(allowedProcessors().size() / nodes.size()));
   std::unique_ptr<LocalCluster> cluster(new LocalCluster());
   if (!options.profiles.empty()) cluster->end_patience_ = kProfilePatience;
   EXO_TRY(cluster->spawn(nodes[0], directory, options));
@@ -119,7 +107,7 @@ Status LocalCluster::spawn(const std::string& node, const fs::path& directory, c
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
-  const cpu_set_t cores = coresOf(children_.size(), options.threads);
+  const std::optional<ProcessorSet> cores = coresOf(children_.size(), options.threads);
   const pid_t parent = ::getpid(), pid = ::fork();
   if (pid == 0) {
     if (ends[1] == kStatusFd) ::fcntl(kStatusFd, F_SETFD, 0);

@@ -20,10 +20,14 @@ TemporaryDirectory::~TemporaryDirectory() {
   if (!path_.empty()) fs::remove_all(path_, ignored);
 }
 
-Result<PlanSource> openPlan(const std::string& spec, const CompileOptions& options) {
+bool isPlan(const fs::path& directory) {
   std::error_code error;
+  return fs::exists(directory / "plan.pb", error);
+}
+
+Result<PlanSource> openPlan(const std::string& spec, const CompileOptions& options) {
   PlanSource source;
-  if (fs::exists(fs::path(spec) / "plan.pb", error)) {
+  if (isPlan(spec)) {
     source.directory = spec;
   } else {
     EXO_ASSIGN(const Model model, openModel(spec));

@@ -30,6 +30,9 @@ struct PlanSource {
   std::optional<TemporaryDirectory> temporary;
 };
 
+/// Whether there is a plan in this directory.
+bool isPlan(const std::filesystem::path& directory);
+
 /// `spec`: a plan directory, or a model to compile with `options`.
 Result<PlanSource> openPlan(const std::string& spec, const CompileOptions& options);
 

@@ -3,6 +3,7 @@
 #include <gflags/gflags.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "frontend/config/suggest.h"
 
@@ -54,6 +55,14 @@ Result<std::vector<std::string>> parseFlags(const std::vector<std::string>& argu
     }
   }
   return rest;
+}
+
+Result<std::optional<uint64_t>> parseSeed(const std::string& flag, const std::string& text) {
+  if (text.empty()) return std::optional<uint64_t>();
+  uint64_t seed = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  if (error != std::errc() || end != text.data() + text.size()) return invalid("--", flag, ": expected a number, got \"", text, "\"");
+  return std::optional<uint64_t>(seed);
 }
 
 std::string describeFlags(const std::vector<std::string>& flags) {

@@ -3,9 +3,9 @@
 
 #include <fstream>
 #include <iostream>
-#include <sstream>
 
 #include "frontend/driver/commands/commands.h"
+#include "frontend/flags/flags.h"
 #include "frontend/topology/topology.h"
 #include "ir/text.h"
 
@@ -22,14 +22,6 @@ DEFINE_int64(step_tokens, 256, "tokens of the largest step: prompts are processe
 namespace exo {
 
 namespace {
-
-Result<std::optional<uint64_t>> seedFromFlag() {
-  if (FLAGS_random_weights.empty()) return std::optional<uint64_t>{};
-  uint64_t seed = 0;
-  std::istringstream in(FLAGS_random_weights);
-  if (!(in >> seed) || !in.eof() || FLAGS_random_weights[0] == '-') return invalid("--random_weights: expected a number, got \"", FLAGS_random_weights, '"');
-  return std::optional<uint64_t>{seed};
-}
 
 Status readResume(CompileOptions& options) {
   if (FLAGS_from.empty()) return {};
@@ -57,7 +49,7 @@ Result<CompileOptions> compileOptionsFromFlags() {
   EXO_ASSIGN(options.quantization, parseQuantization(FLAGS_quant));
   EXO_ASSIGN(options.strategy, parseStrategy(FLAGS_strategy));
   EXO_ASSIGN(options.topology, topologyFromFlag(FLAGS_nodes));
-  EXO_ASSIGN(options.random_seed, seedFromFlag());
+  EXO_ASSIGN(options.random_seed, parseSeed("random_weights", FLAGS_random_weights));
   options.max_context = FLAGS_max_context;
   if (FLAGS_max_context < 0) return invalid("--max_context: expected 0 or more, got ", FLAGS_max_context);
   if (FLAGS_step_tokens < 1 || FLAGS_step_tokens > 65536) return invalid("--step_tokens: expected 1 to 65536, got ", FLAGS_step_tokens);

@@ -133,11 +133,6 @@ struct Session {
   double load_seconds = 0;
 };
 
-bool isPlan(const std::string& spec) {
-  std::error_code error;
-  return std::filesystem::exists(std::filesystem::path(spec) / "plan.pb", error);
-}
-
 /// A plan is compiled already: a flag that would change it must not be ignored.
 Status refuseCompileFlags(const std::string& spec) {
   for (const std::string& flag : compileFlags()) {
