@@ -30,6 +30,23 @@ Result<int64_t> contextFor(const Model& model, int64_t asked) {
   return asked;
 }
 
+/// The KV cache as it is asked for, checked.
+Status checkSequences(const CompileOptions& options, int64_t max_context) {
+  if (options.max_sequences < 1 || options.max_sequences > options.max_step_tokens)
+    return invalid("--max_sequences: expected 1 to ", options.max_step_tokens, ", the tokens of a step (--step_tokens), got ", options.max_sequences);
+  const int64_t most = max_context * options.max_sequences;
+  if (options.cache_tokens != 0 && (options.cache_tokens < max_context || options.cache_tokens > most))
+    return invalid("--cache_tokens: expected ", max_context, " (the context, --max_context) to ", most, " (that for each of --max_sequences), got ", options.cache_tokens);
+  return {};
+}
+
+int64_t pagesFor(int64_t positions) { return (positions + codegen::kPageTokens - 1) / codegen::kPageTokens; }
+
+/// A sequence's last page is its own.
+int64_t cachePages(const CompileOptions& options, int64_t max_context) {
+  return options.cache_tokens > 0 ? pagesFor(options.cache_tokens) : options.max_sequences * pagesFor(max_context);
+}
+
 StepSize largestStep(const CompileOptions& options) { return {options.max_step_tokens, options.max_step_tokens, options.max_rows}; }
 
 /// Names of the passes still to run: all, or those behind the dump to resume from.
@@ -49,6 +66,7 @@ class Compiler {
 
   Result<Compiled> run() {
     EXO_ASSIGN(max_context_, contextFor(model_, options_.max_context));
+    EXO_TRY(checkSequences(options_, max_context_));
     EXO_ASSIGN(Graph imported, importGraph(model_, options_.quantization, max_context_));
     EXO_TRY(verify(imported));
     if (model_.checkpoint && !options_.random_seed)
@@ -66,6 +84,8 @@ class Compiler {
     request.strategy = options_.strategy;
     request.max_context = max_context_;
     request.max_step_tokens = options_.max_step_tokens;
+    request.batch = options_.max_sequences;
+    request.cache_tokens = options_.cache_tokens;
     EXO_ASSIGN(result_.planned, makePlan(graph, options_.topology, request));
     return {};
   }
@@ -124,8 +144,7 @@ class Compiler {
     for (const Graph& graph : module.graphs) {
       const int64_t arena = arenaBytes(graph, largestStep(options_));
       result_.arena_bytes.push_back(arena);
-      const int64_t pages = (max_context_ + codegen::kPageTokens - 1) / codegen::kPageTokens;
-      const codegen::ProgramLimits limits{options_.max_step_tokens, options_.max_rows, max_context_, pages, model_.config.vocab_size, arena};
+      const codegen::ProgramLimits limits{options_.max_step_tokens, options_.max_rows, max_context_, cachePages(options_, max_context_), model_.config.vocab_size, arena};
       EXO_ASSIGN(*plan.add_programs(), codegen::emitProgram(graph, limits));
     }
     plan.set_model(model_.name);

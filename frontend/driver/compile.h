@@ -23,6 +23,8 @@ struct CompileOptions {
   Topology topology;
   int64_t max_step_tokens = 256;          // tokens of the largest step: a prompt is processed in chunks of this many
   int64_t max_rows = 256;                 // rows of logits of the largest step
+  int64_t max_sequences = 1;              // that decode together: what is predicted, and what the KV cache is for
+  int64_t cache_tokens = 0;               // positions of KV cache that they share; 0: max_context for each
   std::optional<uint64_t> random_seed;    // weights made up from it
   /// A dump to go on from, instead of importing the model: its text and the pass it was written after.
   std::optional<std::pair<std::string, Module>> resume;

@@ -184,8 +184,12 @@ class Accounting {
     }
     for (size_t o = 0; o < node.operands.size(); ++o)
       if (graph_.isGlobal(node.operands[o])) readGlobal(node.operands[o], unit_index, factor != 0 && o < map.operands.size() && contains(map.operands[o], factor));
-    unit(unit_index).decode.work.push_back(work(node, decode_, static_cast<double>(request_.max_context), factor != 0));
+    unit(unit_index).decode.work.push_back(work(node, decode_, cachePositions() / static_cast<double>(request_.batch), factor != 0));
     unit(unit_index).prefill.work.push_back(work(node, prefill_, costs_.prompt_tokens / 2, factor != 0));  // half the prompt lies before the average token
+  }
+
+  double cachePositions() const {
+    return request_.cache_tokens > 0 ? static_cast<double>(request_.cache_tokens) : static_cast<double>(request_.max_context) * static_cast<double>(request_.batch);
   }
 
   Work work(const Node& node, StepSize step, double context, bool is_split) const {
@@ -233,7 +237,7 @@ class Accounting {
       const Type& type = graph_.value(id).type;
       if (producerOf(id)->op == Op::kCache) {
         const Type row{type.encoding, {type.shape.begin() + 1, type.shape.end()}};
-        const double bytes = static_cast<double>(sizeBytes(row)) * static_cast<double>(request_.max_context) * static_cast<double>(request_.batch);
+        const double bytes = static_cast<double>(sizeBytes(row)) * cachePositions();
         unit(*reading.units.begin()).kv_bytes += bytes;
         const int64_t heads = std::max<int64_t>(1, type.shape[2].size());
         costs_.kv_heads = costs_.kv_heads == 0 ? heads : std::min(costs_.kv_heads, heads);
@@ -319,6 +323,8 @@ Result<ModelCosts> modelCosts(const Graph& graph, const CostRequest& request) {
   constexpr int64_t kMost = int64_t{1} << 40;
   for (const auto& [what, value] : {std::pair("max_context", request.max_context), std::pair("max_step_tokens", request.max_step_tokens), std::pair("batch", request.batch)})
     if (value < 1 || value > kMost) return invalid("planner: ", what, " must be from 1 to ", kMost, ", got ", value);
+  if (request.cache_tokens != 0 && (request.cache_tokens < request.max_context || (request.cache_tokens - 1) / request.batch >= request.max_context))
+    return invalid("planner: cache_tokens must be at least max_context, ", request.max_context, ", and at most that for each of ", request.batch, " sequences, got ", request.cache_tokens);
   return Accounting(graph, request).run();
 }
 

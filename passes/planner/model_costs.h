@@ -64,8 +64,9 @@ struct CostRequest {
   int64_t max_context = 4096;         // tokens per sequence
   int64_t max_step_tokens = 512;      // tokens of the largest step: chunks of a prefill
   int64_t batch = 1;                  // sequences decoding together
+  int64_t cache_tokens = 0;           // positions of KV cache that they share; 0: max_context for each
   /// Weight matrices stored larger than this are counted as if stored so: "what if it were w4?".
-  std::optional<Encoding> store_as;
+  std::optional<Encoding> store_as = std::nullopt;
 };
 constexpr int64_t kPredictedPromptTokens = 512;
 

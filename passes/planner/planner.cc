@@ -207,7 +207,7 @@ Result<PlannerResult> makePlan(const Graph& global, const Topology& topology, co
   if (!std::isfinite(request.memory_reserve_gib) || request.memory_reserve_gib < 0)
     return invalid("planner: memory reserve must not be negative, got ", request.memory_reserve_gib, " GiB");
   EXO_ASSIGN(Rates rates, resolveRates(topology));
-  EXO_ASSIGN(ModelCosts costs, modelCosts(global, {request.max_context, request.max_step_tokens, request.batch, std::nullopt}));
+  EXO_ASSIGN(ModelCosts costs, modelCosts(global, {request.max_context, request.max_step_tokens, request.batch, request.cache_tokens}));
   std::vector<std::string> notes = rates.notes;
   EXO_ASSIGN(const std::vector<Arrangement> tried, arrangements(rates, request.strategy, static_cast<int>(costs.units.size()), notes));
   const CostModel model(std::move(costs), std::move(rates), request.memory_reserve_gib * kGiB);

@@ -32,7 +32,8 @@ struct PlanRequest {
   Strategy strategy;
   int64_t max_context = 4096;        // tokens per sequence
   int64_t max_step_tokens = 512;     // tokens of the largest step
-  int64_t batch = 1;                 // sequences decoding together, each with max_context
+  int64_t batch = 1;                 // sequences decoding together
+  int64_t cache_tokens = 0;          // positions of KV cache that they share, at least max_context; 0: max_context for each
   double memory_reserve_gib = 0.5;   // of every node: the program itself and what else runs there
 };
 

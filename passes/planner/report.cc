@@ -27,6 +27,9 @@ void countNode(const Graph& graph, const Node& node, const RankPrediction& rank,
   out.sent_bytes += messages * graph.cost(node, {request.batch, request.batch, request.batch}).wire_bytes;
 }
 
+/// Positions of KV cache in all.
+int64_t cacheTokens(const PlanRequest& request) { return request.cache_tokens > 0 ? request.cache_tokens : request.max_context * request.batch; }
+
 void takeExact(const Graph& graph, const PlanRequest& request, RankFigures& out) {
   out.is_exact = true;
   out.memory.weights = out.memory.kv = out.sent_bytes = out.sent_messages = 0;
@@ -36,7 +39,7 @@ void takeExact(const Graph& graph, const PlanRequest& request, RankFigures& out)
       if (node.op == Op::kWeight) out.memory.weights += static_cast<double>(sizeBytes(type));
       if (node.op != Op::kCache) continue;
       const Type position{type.encoding, {type.shape.begin() + 1, type.shape.end()}};
-      out.memory.kv += static_cast<double>(sizeBytes(position)) * static_cast<double>(request.max_context) * static_cast<double>(request.batch);
+      out.memory.kv += static_cast<double>(sizeBytes(position)) * static_cast<double>(cacheTokens(request));
     }
     countNode(graph, node, out.predicted, request, out);
   }
@@ -138,7 +141,7 @@ std::string reportText(const PlannerResult& result, const Module& local, std::sp
     const StagePlan& stage = result.plan.stages[s];
     out << "  stage " << s << ": blocks " << stage.first_block << " to " << stage.end_block - 1 << " on " << stage.nodes.size() << (stage.nodes.size() == 1 ? " node\n" : " nodes\n");
   }
-  out << "\nPredicted, at a context of " << request.max_context << " tokens" << (request.batch > 1 ? " and " + std::to_string(request.batch) + " sequences together" : "") << "\n"
+  out << "\nPredicted, at a context of " << request.max_context << " tokens" << (request.batch > 1 ? " and " + std::to_string(request.batch) + " sequences together" : "") << ", KV cache for " << cacheTokens(request) << "\n"
       << "  time per token        " << duration(p.seconds_per_token) << " (" << duration(p.communication_s) << " of it communication)\n"
       << "  tokens per second     " << number(p.tokens_per_second, 2) << "\n"
       << "  time to first token   " << duration(p.seconds_to_first_token) << " for a prompt of " << number(p.prompt_tokens, 0) << " tokens\n"
@@ -159,7 +162,7 @@ nlohmann::json reportJson(const PlannerResult& result, const Module& local, std:
     alternatives.push_back({{"name", a.name}, {"fits", a.fits}, {"seconds_per_token", a.seconds_per_token}, {"seconds_to_first_token", a.seconds_to_first_token}, {"reason", a.reason}});
   return {{"plan", result.name},
           {"request", {{"strategy", toString(result.request.strategy)}, {"max_context", result.request.max_context}, {"max_step_tokens", result.request.max_step_tokens},
-                       {"batch", result.request.batch}, {"memory_reserve_gib", result.request.memory_reserve_gib}}},
+                       {"batch", result.request.batch}, {"cache_tokens", cacheTokens(result.request)}, {"memory_reserve_gib", result.request.memory_reserve_gib}}},
           {"predicted", {{"seconds_per_token", p.seconds_per_token}, {"communication_seconds_per_token", p.communication_s}, {"tokens_per_second", p.tokens_per_second},
                          {"seconds_to_first_token", p.seconds_to_first_token}, {"prompt_tokens", p.prompt_tokens}}},
           {"ranks", ranks},

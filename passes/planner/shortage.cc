@@ -20,7 +20,7 @@ class Shortage {
     for (int node : nodes) usable += model_.usableBytes(node);
     std::ostringstream text;
     text << "the model does not fit: it needs " << bytesText(needs.total()) << " (weights " << bytesText(needs.weights) << ", KV cache "
-         << bytesText(needs.kv) << " at " << inputs_.request.max_context << " tokens" << (inputs_.request.batch > 1 ? " x " + std::to_string(inputs_.request.batch) + " sequences" : "")
+         << bytesText(needs.kv) << " at " << inputs_.request.max_context << " tokens" << cacheText()
          << ", activations " << bytesText(needs.activations) << ", and communication buffers); the " << nodes.size() << (nodes.size() == 1 ? " node has " : " nodes have ")
          << bytesText(usable) << " for it" << (reserve_ > 0 ? " (" + bytesText(reserve_) + " of each kept free)" : "");
     const std::optional<Shortfall> lacking = leastBad();
@@ -31,6 +31,11 @@ class Shortage {
   }
 
  private:
+  std::string cacheText() const {
+    const PlanRequest& request = inputs_.request;
+    if (request.cache_tokens > 0) return ", for " + std::to_string(request.cache_tokens) + " in all";
+    return request.batch > 1 ? " x " + std::to_string(request.batch) + " sequences" : "";
+  }
   const std::string& nodeName(int node) const { return model_.rates().nodes[static_cast<size_t>(node)].name; }
 
   /// On one node without limits.
@@ -72,7 +77,7 @@ class Shortage {
     return costs.ok() && anyFits(CostModel(std::move(costs).value(), model_.rates(), reserve_));
   }
 
-  CostRequest costRequest() const { return {inputs_.request.max_context, inputs_.request.max_step_tokens, inputs_.request.batch, std::nullopt}; }
+  CostRequest costRequest() const { return {inputs_.request.max_context, inputs_.request.max_step_tokens, inputs_.request.batch, inputs_.request.cache_tokens}; }
 
   /// In steps of 256 tokens (of 1 below that); 0 if none fits.
   int64_t largestContext() const {
@@ -82,6 +87,7 @@ class Shortage {
       const int64_t middle = low + (high - low + 1) / 2;
       CostRequest request = costRequest();
       request.max_context = middle * step;
+      if (request.cache_tokens > 0) request.cache_tokens = std::min(request.cache_tokens, request.max_context * request.batch);
       if (fitsWith(request)) low = middle;
       else high = middle - 1;
     }

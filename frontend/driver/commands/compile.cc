@@ -13,6 +13,8 @@ DEFINE_string(nodes, "1", "topology file (topo.json), or a number of equal nodes
 DEFINE_string(out, "", "directory to write the plan to");
 DEFINE_string(quant, "keep", "weights: keep (as stored), f32, bf16, q8 or q4 (blocks of 32)");
 DEFINE_int64(max_context, 0, "positions per sequence; 0: the model's own, at most 4096");
+DEFINE_int64(max_sequences, 1, "sequences that decode together: what is predicted, and what the KV cache has room for");
+DEFINE_int64(cache_tokens, 0, "positions of KV cache that they share; 0: --max_context for each");
 DEFINE_string(strategy, "auto", "auto, tp, pp, or a grid such as tp2pp2");
 DEFINE_string(dump_ir, "all", "IR to keep in the plan: none, all, or the name of a pass");
 DEFINE_string(from, "", "go on from this dump (ir/NN-pass.exoir), edited or not, instead of importing the model");
@@ -34,7 +36,7 @@ Status readResume(CompileOptions& options) {
 
 }  // namespace
 
-std::vector<std::string> compileFlags() { return {"nodes", "quant", "max_context", "strategy", "dump_ir", "from", "random_weights", "step_tokens"}; }
+std::vector<std::string> compileFlags() { return {"nodes", "quant", "max_context", "strategy", "dump_ir", "from", "random_weights", "step_tokens", "max_sequences", "cache_tokens"}; }
 
 Result<Topology> topologyFromFlag(const std::string& nodes) {
   const bool number = !nodes.empty() && nodes.find_first_not_of("0123456789") == std::string::npos;
@@ -54,6 +56,9 @@ Result<CompileOptions> compileOptionsFromFlags() {
   if (FLAGS_max_context < 0) return invalid("--max_context: expected 0 or more, got ", FLAGS_max_context);
   if (FLAGS_step_tokens < 1 || FLAGS_step_tokens > 65536) return invalid("--step_tokens: expected 1 to 65536, got ", FLAGS_step_tokens);
   options.max_step_tokens = options.max_rows = FLAGS_step_tokens;
+  options.max_sequences = FLAGS_max_sequences;
+  if (FLAGS_cache_tokens < 0) return invalid("--cache_tokens: expected 0 or more, got ", FLAGS_cache_tokens);
+  options.cache_tokens = FLAGS_cache_tokens;
   EXO_TRY(readResume(options));
   return options;
 }

@@ -40,6 +40,15 @@ TEST(ModelCosts, KvCache) {
   EXPECT_EQ(costs.kv_heads, 2);
 }
 
+TEST(ModelCosts, SequencesMayShareASmallerCache) {
+  const ModelCosts each = costsOf({}, {.max_context = 100, .batch = 3});
+  const ModelCosts shared = costsOf({}, {.max_context = 100, .batch = 3, .cache_tokens = 150});
+  ASSERT_EQ(each.units.size(), shared.units.size());
+  for (size_t i = 0; i < each.units.size(); ++i) EXPECT_DOUBLE_EQ(shared.units[i].kv_bytes, each.units[i].kv_bytes / 2);
+  EXPECT_FALSE(modelCosts(decoder({}), {.max_context = 100, .batch = 3, .cache_tokens = 99}).ok());
+  EXPECT_FALSE(modelCosts(decoder({}), {.max_context = 100, .batch = 3, .cache_tokens = 301}).ok());
+}
+
 // Collectives: after embed, o and down in the first layer; o and down in the last, and the top-k merge (8 values, 8 ids).
 TEST(ModelCosts, Collectives) {
   const ModelCosts costs = costsOf({}, {.max_context = 100, .max_step_tokens = 16});
