@@ -12,6 +12,7 @@
 #include "frontend/config/suggest.h"
 #include "frontend/driver/generation_config.h"
 #include "frontend/driver/stored_formats.h"
+#include "frontend/topology/topology.h"
 #include "ir/text.h"
 #include "passes/plan_memory.h"
 #include "passes/planner/report.h"
@@ -164,11 +165,26 @@ class Compiler {
       added.set_name(node.name);
       added.set_address(node.address);
       added.set_memory_bytes(node.memory_gib * 1024 * 1024 * 1024);
+      added.set_cores(static_cast<uint32_t>(node.cores));
+      added.set_read_gb_per_s(node.read_gb_per_s);
+      added.set_int8_gop_per_s(node.int8_gop_per_s);
+      added.set_f32_gflop_per_s(node.f32_gflop_per_s);
     }
+    addLinks(plan);
     uint32_t rank = 0;
     for (const StagePlan& stage : result_.planned.plan.stages) {
       plan.add_stage_sizes(static_cast<uint32_t>(stage.nodes.size()));
       for (int node : stage.nodes) plan.mutable_nodes(node)->set_rank(rank++);
+    }
+  }
+  void addLinks(plan::Plan& plan) const {
+    for (const TopologyLink& link : options_.topology.links) {
+      plan::Link& added = *plan.add_links();
+      added.set_from(link.from);
+      added.set_to(link.to);
+      added.set_transport(std::string(toString(link.transport)));
+      added.set_latency_us(link.latency_us);
+      added.set_bandwidth_gbit_per_s(link.bandwidth_gbit_per_s);
     }
   }
   void report(const Module& module) {

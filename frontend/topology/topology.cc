@@ -236,7 +236,7 @@ Status checkLinks(const Topology& topology, const std::string& file, const std::
     if (from == to) return invalid(where, ".between: links ", shown(link.from), " with itself");
     const auto [low, high] = std::minmax(from->second, to->second);
     if (!seen.emplace(low, high, link.transport).second)
-      return invalid(where, ": a second ", kTransportNames[static_cast<size_t>(link.transport)], " link between ", shown(link.from), " and ", shown(link.to));
+      return invalid(where, ": a second ", toString(link.transport), " link between ", shown(link.from), " and ", shown(link.to));
     EXO_TRY(checkFigures<TopologyLink>(link, kLinkFigures, where));
   }
   return {};
@@ -296,6 +296,8 @@ Result<std::vector<Json>> arrayField(const Json& json, const char* key, const st
 
 }  // namespace
 
+std::string_view toString(TopologyLink::Transport transport) { return kTransportNames[static_cast<size_t>(transport)]; }
+
 Result<Topology> parseTopology(std::string_view text, const std::string& file) {
   EXO_ASSIGN(const Json json, parseJson(text, file));
   constexpr std::string_view known[] = {"nodes", "links", "collectives"};
@@ -348,7 +350,7 @@ Result<std::string> formatTopology(const Topology& topology) {
     nodes.push_back(std::move(json));
   }
   for (const TopologyLink& link : topology.links) {
-    Json json{{"between", {link.from, link.to}}, {"transport", kTransportNames[static_cast<size_t>(link.transport)]}};
+    Json json{{"between", {link.from, link.to}}, {"transport", toString(link.transport)}};
     for (const auto& figure : kLinkFigures)
       if (link.*figure.member > 0) json[std::string(figure.name)] = link.*figure.member;
     links.push_back(std::move(json));

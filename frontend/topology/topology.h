@@ -32,6 +32,9 @@ Result<std::string> formatTopology(const Topology& topology);
 /// Writes the file beside `path` and renames it: a reader sees the old file or the new one, whole.
 Status writeTopology(const std::string& path, const Topology& topology);
 
+/// "shm", "rdma" or "tcp", as a topology file spells it.
+std::string_view toString(TopologyLink::Transport transport);
+
 /// `num_nodes` (at least 1) equal nodes n0, n1, ... at 127.0.0.1:0, of unknown rates and without a memory limit.
 Topology loopbackTopology(int num_nodes);
 
