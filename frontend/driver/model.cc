@@ -5,6 +5,7 @@
 
 #include "frontend/config/model_cards.h"
 #include "frontend/config/suggest.h"
+#include "frontend/hub/pull.h"
 
 namespace exo {
 
@@ -66,16 +67,36 @@ Encoding encodingOf(const Model& model, Quantization quantization, const std::st
   return storedEncoding(model, tensor);
 }
 
+struct Location {
+  std::filesystem::path path;
+  std::string pulled_name;   // of a downloaded model, whose folder is named by a commit
+};
+
+Result<Location> locate(const std::string& spec) {
+  std::error_code error;
+  const std::optional<hub::Repository> repository = hub::parseRepository(spec);
+  if (repository && !std::filesystem::exists(spec, error)) {
+    EXO_ASSIGN(const hub::Environment environment, hub::Environment::read());
+    EXO_ASSIGN(const std::filesystem::path path, hub::findPulled(environment, *repository));
+    return Location{path, isGguf(path) ? "" : repository->name};
+  }
+  EXO_ASSIGN(const std::filesystem::path path, findModel(spec));
+  return Location{path, ""};
+}
+
 }  // namespace
 
 Result<Model> openModel(const std::string& spec) {
-  EXO_ASSIGN(const std::filesystem::path found, findModel(spec));
+  EXO_ASSIGN(const Location location, locate(spec));
+  const std::filesystem::path& found = location.path;
   Model model;
   EXO_ASSIGN(model.config, loadModelConfig(found));
   std::error_code error;
   const bool is_directory = std::filesystem::is_directory(found, error);
-  const std::filesystem::path absolute = std::filesystem::canonical(found, error);
-  model.name = graphName(is_directory ? absolute.filename().string() : found.stem().string());
+  // A file keeps its name: in the hub's cache it is a link to one without an extension.
+  const std::filesystem::path folder = std::filesystem::canonical(is_directory ? found : found.parent_path().empty() ? "." : found.parent_path(), error);
+  const std::filesystem::path absolute = is_directory ? folder : folder / found.filename();
+  model.name = graphName(!location.pulled_name.empty() ? location.pulled_name : is_directory ? absolute.filename().string() : found.stem().string());
   if (isGguf(found) || (is_directory && hasWeights(absolute))) {
     model.directory = absolute;
     EXO_ASSIGN(Checkpoint checkpoint, Checkpoint::open(absolute));

@@ -19,7 +19,7 @@ struct Model {
   std::shared_ptr<const Checkpoint> checkpoint;  // null without weights
 };
 
-/// `spec`: a directory, a .gguf file, a .json file or the name of a card. Opens the checkpoint when the directory has one and checks
+/// `spec`: a directory, a .gguf file, a .json file, the name of a card, or ORG/NAME of a model that `exoc pull` has downloaded. Opens the checkpoint when the directory has one and checks
 /// that every tensor the model needs is there in the right shape.
 Result<Model> openModel(const std::string& spec);
 

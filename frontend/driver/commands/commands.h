@@ -11,6 +11,7 @@ Result<int> runOpt(const std::vector<std::string>& arguments);
 Result<int> runDump(const std::vector<std::string>& arguments);
 Result<int> runVerify(const std::vector<std::string>& arguments);
 Result<int> runShow(const std::vector<std::string>& arguments);
+Result<int> runPull(const std::vector<std::string>& arguments);
 Result<int> runTopo(const std::vector<std::string>& arguments);
 Result<int> runRun(const std::vector<std::string>& arguments);
 
