@@ -44,7 +44,7 @@ class Server {
     ::close(out[1]);
     in_ = in[1];
     out_ = ::fdopen(out[0], "r");
-    EXPECT_EQ(std::fscanf(out_, "%d\n", &port_), 1);
+    EXPECT_EQ(std::fscanf(out_, "%d%*c", &port_), 1);   // one character more, not all white space: that would wait for a line
   }
   ~Server() {
     ::close(in_);
@@ -233,7 +233,7 @@ TEST_F(Pull, TheTokenOpensAndStaysWithItsHost) {
   expectWhole(pullIt());
   std::istringstream lines(server_->requests());
   for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("/cdn/")) EXPECT_EQ(line.find("secret"), std::string::npos) << line;
+    EXPECT_FALSE(line.starts_with("/cdn/") && line.find("secret") != std::string::npos) << line;
   }
 }
 
