@@ -21,7 +21,7 @@ namespace {
 using program::Kernel;
 
 // Part of every object's key: raise it whenever emitted code changes for an unchanged spec.
-constexpr int kEmitterVersion = 6;
+constexpr int kEmitterVersion = 7;
 
 using Emitter = void (*)(llvm::Module&, const std::string& symbol, const Kernel&, const Target&);
 
@@ -70,7 +70,7 @@ Unit panelsUnit(const Kernel& kernel) {
   Kernel shapeless;
   shapeless.set_op(kernel.op());
   shapeless.set_weight(kernel.weight());
-  return {panelsSymbol(kernel), "panels " + shapeless.SerializeAsString(), shapeless,
+  return {panelsSymbol(kernel), "panels " + shapeless.SerializeAsString(), shapeless, true,
           [](llvm::Module& module, const Unit& u, const Target& target) { emitPanels(module, u.symbol, u.kernel, target); }};
 }
 
@@ -94,7 +94,13 @@ std::vector<Unit> unitsOf(const Kernel& kernel) {
 std::string cacheKey(const Unit& unit, const Target& target) {
   std::ostringstream key;
   key << "emitter " << kEmitterVersion << " llvm " << LLVM_VERSION_STRING << " " << target.triple << " " << target.cpu << " "
-      << target.features << " tune " << target.tune << " isa " << name(target.isa) << " " << unit.symbol << "\n" << unit.spec;
+      << target.features << " tune " << target.tune << " isa " << name(target.isa);
+  if (unit.is_panels) {
+    const MatMulLoops& loops = target.loops(unit.kernel.weight());
+    key << " tile " << loops.tile.rows << " " << loops.tile.panels << " stream " << loops.stream_panels << " prefetch " << loops.stream_prefetch
+        << " " << loops.tile_prefetch << " unpack " << loops.unpack << " block " << loops.block_k << " matrix " << static_cast<int>(target.matrix);
+  }
+  key << " " << unit.symbol << "\n" << unit.spec;
   return key.str();
 }
 

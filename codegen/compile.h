@@ -21,6 +21,7 @@ struct Unit {
   std::string symbol;
   std::string spec;
   program::Kernel kernel;
+  bool is_panels = false;  // the loops of matrix products, laid out as the target's MatMulLoops say
   std::function<void(llvm::Module&, const Unit&, const Target&)> emit;
 };
 
@@ -31,6 +32,9 @@ std::vector<Unit> unitsOf(const program::Kernel& kernel);
 
 /// What tells this unit's object for this target from all others.
 std::string cacheKey(const Unit& unit, const Target& target);
+
+/// A Jit for a target of one's own: tests and the tuner. The host must have what it describes.
+Result<std::unique_ptr<Jit>> createJit(Target target, const std::string& cache_dir);
 
 /// One per thread.
 Result<std::unique_ptr<llvm::TargetMachine>> targetMachine(const Target& target);

@@ -6,8 +6,11 @@
 // Blocking: for each block of rows, of panels, of K: every tile of rows times every panel, so that a panel's part of one block of
 // K is read from the first cache and the rows' from the second. Between blocks of K the sums wait in scratch: an element is
 // the same sequence of additions as without blocks. Few rows, which one tile covers, are not blocked: the weights are one stream.
+// Where there are matrix tiles, many rows of quantised weights go to them, kMatrixRows at a time; rows that are left over at the end
+// of a block are computed with those before them, a second time.
+#include <optional>
+
 #include "codegen/emit_tile.h"
-#include "codegen/layout.h"
 
 namespace exo::codegen {
 namespace {
@@ -17,16 +20,15 @@ using program::Kernel;
 constexpr int kScratchRows = 24;       // from so many rows on, unpacking q4 first pays (where it pays at all)
 constexpr int64_t kBlockRows = 96;     // rows in a block: a multiple of every tile's
 constexpr int64_t kBlockPanels = 4;
-constexpr int64_t kQuantisedBlockK = 2048;
-constexpr int64_t kPlainBlockK = 256;
-// How far ahead of a panel's loads to prefetch, in bytes. Decode of quantised panels is one stream and wants to be about a
-// DRAM latency ahead; plain panels run as several streams. Tiles of several rows: plain ones gained nothing.
-constexpr int kStreamPrefetch = 4096;
-constexpr int kPlainPrefetch = 2048;
-constexpr int kTilePrefetch = 1024;
+constexpr int64_t kWidestTile = 2;      // panels
+constexpr int64_t kLongestBlockK = 2048;   // of quantised weights: what scratch is made for
+constexpr int64_t kMatrixBlockK = 512;     // two unpacked panels stay in the first cache beside a tile's rows
 constexpr const char* kSignature = "ppppiiiiipi";
 constexpr int kNumArguments = 11;
-constexpr int64_t kSumsBytes = kBlockRows * kBlockPanels * 64;  // of scratch; behind them the unpacked weights
+static_assert(kBlockRows % kMatrixRows == 0 && kWidestTile == kMatrixPanels && kMatrixBlockK <= kLongestBlockK);
+
+// Scratch: sums of the block's rows, and of those computed a second time; then the unpacked weights.
+constexpr int64_t kSumsBytes = (kBlockRows + kMatrixRows) * kBlockPanels * 64;
 
 bool isIndexed(const Kernel& kernel) { return kernel.op() == Kernel::EXPERT_MATMUL; }
 bool isQuantised(const Kernel& kernel) { return kernel.weight() == program::Q4 || kernel.weight() == program::Q8; }
@@ -61,23 +63,31 @@ class Panels : public Fn {
     Vals in, out, sums;
   };
 
-  TileShape shape() const { return isQuantised(kernel_) ? target.integer_tile : target.float_tile; }
-  bool unpacks() const { return kernel_.weight() == program::Q4 && target.unpack_q4; }
+  const MatMulLoops& loops() const { return target.loops(kernel_.weight()); }
+  TileShape shape() const { return loops().tile; }
+  bool hasMatrix() const { return isQuantised(kernel_) && target.matrix != MatrixUnit::kNone; }
+  bool unpacks() const { return kernel_.weight() == program::Q4 && loops().unpack && !hasMatrix(); }
+  Val manyRows() { return i(kScratchRows) <= rows(); }
+  Val usesMatrix() { return select(i(0) < k(), manyRows(), wrap(b.getFalse())); }
   Val panelBytesAt(Val columns);
   Val xBytes(Val columns);
   Vals panelIndices(Val first, int count);
   Vals panelPointers(const Vals& indices, Val column);
-  Rows rowPointers(const Block& block, Val first, int count);
+  Rows rowPointers(const Block& block, Val first, Val slot, int count);
   void ranges(Val from, Val to, Val step, const std::function<void(Range)>& body);
-  void decodePlain();
+  void decode();
   void blocks();
-  void panelsOfBlock(const Block& block);
+  void panelsOfBlock(const Block& block, TileShape shape, const std::function<void(const Vals&)>& body);
   void tiles(const Block& block, const Vals& indices);
+  void matrixTiles(const Block& block, const Vals& indices);
   void remainingRows(const Block& block, const Vals& indices, Range left);
-  void tile(const Block& block, WeightSource source, const Vals& indices, Val row, int count);
+  void tile(const Block& block, Tile shape, const Vals& indices, Val row, Val slot, int count);
+  Tile vectorTile(WeightSource source, int width) const;
   void storeTile(const Vals& acc, const Rows& rows, const Vals& indices);
 
   const Kernel& kernel_;
+  std::optional<MatrixTiles> matrix_;
+  MatrixOperands matrix_operands_;
 };
 
 Val Panels::panelBytesAt(Val columns) {
@@ -105,7 +115,8 @@ Vals Panels::panelPointers(const Vals& indices, Val column) {
   return pointers;
 }
 
-Panels::Rows Panels::rowPointers(const Block& block, Val first, int count) {
+/// Rows first, first + 1, ... of all; their sums wait in slots slot, slot + 1, ...
+Panels::Rows Panels::rowPointers(const Block& block, Val first, Val slot, int count) {
   Rows pointers;
   for (int row = 0; row < count; ++row) {
     Val to = first + row, from = to;
@@ -115,7 +126,7 @@ Panels::Rows Panels::rowPointers(const Block& block, Val first, int count) {
     }
     pointers.in.push_back(at(at(x(), from * xBytes(k())), xBytes(block.columns.from)));
     pointers.out.push_back(at(out(), to * n() * 4));
-    pointers.sums.push_back(at(scratchMemory(), (first + row - block.rows.from) * (kBlockPanels * 64)));
+    pointers.sums.push_back(at(scratchMemory(), (slot + row) * (kBlockPanels * 64)));
   }
   return pointers;
 }
@@ -134,24 +145,29 @@ void Panels::storeTile(const Vals& acc, const Rows& rows, const Vals& indices) {
   when(indices.back() * kPanelRows + kPanelRows <= n(), whole, partial);
 }
 
-/// One row of plain weights: one sum per lane over all of K, so several panels side by side hide the latency of its additions.
-void Panels::decodePlain() {
-  each(firstPanel(), lastPanel(), target.gemv_panels, [&](Val panel) {
-    const Vals indices = panelIndices(panel, target.gemv_panels);
-    const Rows row = rowPointers({{i(0), i(1)}, {}, {i(0), k()}}, i(0), 1);
-    const Tile tile{kernel_.weight(), WeightSource::kPacked, kPlainPrefetch};
-    const Vals zeros(indices.size(), fv(0));
-    storeTile(emitTile(*this, tile, row.in, panelPointers(indices, i(0)), target.gemv_panels, k(), zeros), row, indices);
+/// One row. With plain weights there is one sum per lane over all of K, so several panels side by side hide the latency of its additions.
+void Panels::decode() {
+  const int width = loops().stream_panels;
+  each(firstPanel(), lastPanel(), width, [&](Val panel) {
+    const Vals indices = panelIndices(panel, width);
+    const Rows row = rowPointers({{i(0), i(1)}, {}, {i(0), k()}}, i(0), i(0), 1);
+    const Tile shape{kernel_.weight(), WeightSource::kPacked, loops().stream_prefetch};
+    storeTile(emitTile(*this, shape, row.in, panelPointers(indices, i(0)), width, k(), Vals(indices.size(), fv(0))), row, indices);
   });
 }
 
-/// `count` rows from `row` on times the panels of `indices`, over the block's columns.
-void Panels::tile(const Block& block, WeightSource source, const Vals& indices, Val row, int count) {
-  const int width = static_cast<int>(indices.size());
-  const Rows rows = rowPointers(block, row, count);
-  const Vals panels = source == WeightSource::kScratch ? Vals{at(scratchMemory(), kSumsBytes)} : panelPointers(indices, block.columns.from);
+Tile Panels::vectorTile(WeightSource source, int width) const {
   const bool stream = source == WeightSource::kPacked && isQuantised(kernel_);
-  const Tile shape{kernel_.weight(), source, !stream ? 0 : width == 1 ? kStreamPrefetch : kTilePrefetch};
+  return {kernel_.weight(), source, !stream ? 0 : width == 1 ? loops().stream_prefetch : loops().tile_prefetch};
+}
+
+/// `count` rows from `row` on times the panels of `indices`, over the block's columns. Between blocks of K the sums wait in the
+/// slots from `slot` on.
+void Panels::tile(const Block& block, Tile shape, const Vals& indices, Val row, Val slot, int count) {
+  const int width = static_cast<int>(indices.size());
+  const Rows rows = rowPointers(block, row, slot, count);
+  const bool packed = shape.source == WeightSource::kPacked;
+  const Vals panels = packed ? panelPointers(indices, block.columns.from) : Vals{at(scratchMemory(), kSumsBytes)};
   auto place = [&](int s) { return at(rows.sums[s / width], (indices[s % width] - block.panels.from) * 64); };
   Val first = block.columns.from == i(0);
   Vals sums;
@@ -169,7 +185,7 @@ void Panels::remainingRows(const Block& block, const Vals& indices, Range left) 
   for (int count = 1; count < shape().rows; ++count) {
     when(left.to - left.from == i(count), [&] {
       for (size_t p = 0; p < indices.size(); ++p) {
-        auto one = [&] { tile(block, WeightSource::kPacked, {indices[p]}, left.from, count); };
+        auto one = [&] { tile(block, vectorTile(WeightSource::kPacked, 1), {indices[p]}, left.from, left.from - block.rows.from, count); };
         p == 0 ? one() : when(indices[p - 1] < indices[p], one);
       }
     });
@@ -177,25 +193,36 @@ void Panels::remainingRows(const Block& block, const Vals& indices, Range left) 
 }
 
 void Panels::tiles(const Block& block, const Vals& indices) {
-  const int count = shape().rows;
+  const int count = shape().rows, width = shape().panels;
   Val whole = block.rows.from + (block.rows.to - block.rows.from) / i(count) * count;
   auto wholeTiles = [&](WeightSource source) {
-    each(block.rows.from, whole, count, [&](Val row) { tile(block, source, indices, row, count); });
+    each(block.rows.from, whole, count, [&](Val row) { tile(block, vectorTile(source, width), indices, row, row - block.rows.from, count); });
   };
   auto unpacked = [&] {
     emitUnpack(*this, panelPointers(indices, block.columns.from), at(scratchMemory(), kSumsBytes), block.columns.to - block.columns.from);
     wholeTiles(WeightSource::kScratch);
   };
   if (unpacks()) {
-    when(rows() < i(kScratchRows), [&] { wholeTiles(WeightSource::kPacked); }, unpacked);
+    when(manyRows(), unpacked, [&] { wholeTiles(WeightSource::kPacked); });
   } else {
     wholeTiles(WeightSource::kPacked);
   }
   remainingRows(block, indices, {whole, block.rows.to});
 }
 
-void Panels::panelsOfBlock(const Block& block) {
-  each(block.panels.from, block.panels.to, shape().panels, [&](Val panel) { tiles(block, panelIndices(panel, shape().panels)); });
+/// The last tile ends with the block's last row, wherever it begins: there are at least kScratchRows rows. What it computes a second
+/// time has sums of its own.
+void Panels::matrixTiles(const Block& block, const Vals& indices) {
+  emitUnpackSigned(*this, kernel_.weight(), panelPointers(indices, block.columns.from), at(scratchMemory(), kSumsBytes), block.columns.to - block.columns.from);
+  const Tile shape{kernel_.weight(), WeightSource::kMatrix, 0, matrix_operands_};
+  each(block.rows.from, block.rows.to, kMatrixRows, [&](Val row) {
+    Val last = block.rows.to - kMatrixRows, is_whole = row <= last;
+    tile(block, shape, indices, select(is_whole, row, last), select(is_whole, row - block.rows.from, i(kBlockRows)), kMatrixRows);
+  });
+}
+
+void Panels::panelsOfBlock(const Block& block, TileShape shape, const std::function<void(const Vals&)>& body) {
+  each(block.panels.from, block.panels.to, shape.panels, [&](Val panel) { body(panelIndices(panel, shape.panels)); });
 }
 
 /// [from, to) in pieces of `step`; at least one, which is empty if the range is.
@@ -207,24 +234,35 @@ void Panels::ranges(Val from, Val to, Val step, const std::function<void(Range)>
 }
 
 void Panels::blocks() {
-  const int64_t block_k = isQuantised(kernel_) ? kQuantisedBlockK : kPlainBlockK;
   Val few = rows() <= i(shape().rows), several = rows() < i(kScratchRows);
-  Val columns = select(few, maxI(k(), i(1)), i(block_k));
+  Val columns = select(few, maxI(k(), i(1)), i(loops().block_k));
+  if (hasMatrix()) columns = select(usesMatrix(), i(kMatrixBlockK), columns);
   Val panels = select(several, i(shape().panels), i(kBlockPanels));
+  auto vector = [&](const Block& block) { panelsOfBlock(block, shape(), [&](const Vals& indices) { tiles(block, indices); }); };
+  auto matrix = [&](const Block& block) {
+    panelsOfBlock(block, {kMatrixRows, kMatrixPanels}, [&](const Vals& indices) { matrixTiles(block, indices); });
+  };
   ranges(i(0), rows(), i(kBlockRows), [&](Range block_rows) {
     ranges(firstPanel(), lastPanel(), panels, [&](Range block_panels) {
-      ranges(i(0), k(), columns, [&](Range block_columns) { panelsOfBlock({block_rows, block_panels, block_columns}); });
+      ranges(i(0), k(), columns, [&](Range block_columns) {
+        const Block block{block_rows, block_panels, block_columns};
+        hasMatrix() ? when(usesMatrix(), [&] { matrix(block); }, [&] { vector(block); }) : vector(block);
+      });
     });
   });
 }
 
 void Panels::emit() {
-  auto any = [&] { when(i(0) < rows(), [&] { blocks(); }); };
-  if (isQuantised(kernel_)) {
-    any();
-  } else {
-    when(rows() == i(1), [&] { decodePlain(); }, any);
+  EXO_CHECK(shape().panels <= kWidestTile && kBlockRows % shape().rows == 0 && kBlockPanels % shape().panels == 0 &&
+            (!isQuantised(kernel_) || loops().block_k <= kLongestBlockK)) << "no loops for tiles of " << shape().rows << " x " << shape().panels;
+  if (hasMatrix()) {
+    matrix_.emplace(*this, matrixShapes());
+    matrix_operands_ = {&*matrix_, scratch(kMatrixSumsBytes), isIndexed(kernel_) ? scratch(kMatrixRowsBytes) : Val{}};
+    when(usesMatrix(), [&] { matrix_->configure(); });
   }
+  auto several = [&] { when(i(0) < rows(), [&] { blocks(); }); };
+  when(rows() == i(1), [&] { decode(); }, several);
+  if (hasMatrix()) when(usesMatrix(), [&] { matrix_->release(); });
   finish();
 }
 
@@ -277,9 +315,8 @@ void emitExpertMatMul(llvm::Module& module, const std::string& symbol, const Ker
 }
 
 int64_t matMulScratchBytes(const Kernel& kernel) {
-  constexpr int64_t kWidestTile = 2;
-  const int64_t unpacked = kernel.weight() == program::Q4 ? kQuantisedBlockK / kBlock * kWidestTile * kScratchBlockBytes : 0;
-  return kSumsBytes + unpacked;
+  const int64_t unpacked_k = kernel.weight() == program::Q4 ? kLongestBlockK : kernel.weight() == program::Q8 ? kMatrixBlockK : 0;
+  return kSumsBytes + unpacked_k / kBlock * kWidestTile * kScratchBlockBytes;
 }
 
 }  // namespace exo::codegen

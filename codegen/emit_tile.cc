@@ -2,8 +2,6 @@
 // to the f32 accumulator block by block. Plain: one FMA per element of K. Both in ascending order of K.
 #include "codegen/emit_tile.h"
 
-#include "codegen/layout.h"
-
 namespace exo::codegen {
 namespace {
 
@@ -151,6 +149,87 @@ Vals quantisedTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, i
   });
 }
 
+// ---- matrix tiles (AMX)
+//
+// A tile instruction multiplies up to 64 bytes of k. A block of 32 has a scale of its own, so its sum must leave the tile before
+// the next block is added: each instruction sees 32 bytes of a row of x and 8 of the 16 possible rows of weights, half of what the
+// unit can do. A panel's block, as signed bytes, is a tile as it lies: row j holds k = 4j .. 4j+3 of 16 weight rows.
+//
+// What bounds it is the way from the i32 sums to the scaled f32 ones. Per row of x, panel and block (512 products): convert, multiply
+// the scales, multiply and add = 3 instructions on the two 512-bit ports, 1.5 cycles. The tile instruction takes one cycle per row
+// of x, its store one per row; loads are 64 per 24 such rows, 1.33 cycles at two a cycle. So at best 341 products per cycle: a third of
+// the unit's 1024, 2.7 times the 128 of vpdpbusd and 3.7 times what that leaves in this format (8 of 11 instructions). Counted, with
+// one 64-byte store and two such loads a cycle; no machine with AMX has run this.
+//
+// 12 rows by 2 panels are 24 f32 accumulators of 32 registers. 16 x 1 needs 56 loads per 16 rows and would wait for them. Signed weights,
+// unlike q + 128, need no correction, which would be a fourth instruction; unpacking pays for itself from 24 rows on.
+
+enum MatrixRegister { kMatrixSum = 0, kMatrixX = 4, kMatrixWeights = 6 };  // sums: [half][panel]; x: [half]; weights: [panel]
+
+/// Where the sums of a superblock's half and panel wait.
+Val matrixSums(Fn& e, const Tile& tile, Val superblock, int half, int panel) {
+  constexpr int64_t kOne = kMatrixRows * 64, kParity = 2 * kMatrixPanels * kOne;
+  return e.at(e.at(tile.matrix.sums, (superblock & 1) * kParity), (half * kMatrixPanels + panel) * kOne);
+}
+
+/// The values of a superblock of x, and the distance between rows.
+std::pair<Val, Val> matrixX(Fn& e, const Tile& tile, const Vals& x, Val superblock) {
+  Val offset = superblock * kX8SuperblockBytes;
+  if (!tile.matrix.rows.v) return {e.at(x[0], offset), e.wrap(e.b.CreatePtrDiff(e.i8, x[1].v, x[0].v))};
+  llvm::Type* values = e.vec(e.i8, kSuperblock);
+  for (int row = 0; row < kMatrixRows; ++row) e.store(e.load(values, e.at(x[row], offset), 4), e.at(tile.matrix.rows, row * kSuperblock), 64);
+  return {tile.matrix.rows, e.i(kSuperblock)};
+}
+
+/// The integer sums of a superblock, into memory.
+void matrixProducts(Fn& e, const Tile& tile, const Vals& x, Val scratch, Val superblock) {
+  MatrixTiles& tiles = *tile.matrix.tiles;
+  const auto [values, stride] = matrixX(e, tile, x, superblock);
+  for (int half = 0; half < 2; ++half) {
+    const Block block = scratchBlock(e, scratch, kMatrixPanels, superblock, half);
+    tiles.load(kMatrixX + half, e.at(values, half * kBlock), stride);
+    for (int panel = 0; panel < kMatrixPanels; ++panel) {
+      const int sum = kMatrixSum + half * kMatrixPanels + panel;
+      tiles.load(kMatrixWeights + panel, block.weights[panel], e.i(block.stride));
+      tiles.zero(sum);
+      tiles.dot(sum, kMatrixX + half, kMatrixWeights + panel);
+      tiles.store(sum, matrixSums(e, tile, superblock, half, panel), 64);
+    }
+  }
+}
+
+/// Scales a superblock's integer sums and adds them.
+void accumulateProducts(Fn& e, const Tile& tile, const Vals& x, Val scratch, Val superblock, Vals& acc) {
+  for (int half = 0; half < 2; ++half) {
+    Block block = scratchBlock(e, scratch, kMatrixPanels, superblock, half);
+    addRows(e, x, superblock, half, block);
+    for (int row = 0; row < kMatrixRows; ++row) {
+      Val scale = e.broadcast(e.f32, block.scales[row]);
+      for (int panel = 0; panel < kMatrixPanels; ++panel) {
+        Val products = e.load(e.i32v, e.at(matrixSums(e, tile, superblock, half, panel), row * 64), 64);
+        Val& sum = acc[row * kMatrixPanels + panel];
+        sum = e.fma(e.toFloat(products), block.weight_scales[panel] * scale, sum);
+      }
+    }
+  }
+}
+
+/// The products of one superblock are formed while those of the one before are scaled: a store of a tile takes its time to be seen.
+Vals matrixTile(Fn& e, const Tile& tile, const Vals& x, Val scratch, Val k, const Vals& initial) {
+  EXO_CHECK(x.size() == kMatrixRows);
+  Val last = (k + (kSuperblock - 1)) / e.i(kSuperblock) - 1;
+  matrixProducts(e, tile, x, scratch, e.i(0));
+  Vals sums = e.loop(e.i(0), last, 1, initial, [&](Val superblock, Vals acc) {
+    matrixProducts(e, tile, x, scratch, superblock + 1);
+    accumulateProducts(e, tile, x, scratch, superblock, acc);
+    return acc;
+  });
+  accumulateProducts(e, tile, x, scratch, last, sums);
+  return sums;
+}
+
+// ---- plain weights
+
 Val loadPlain(Fn& e, program::Encoding encoding, Val pointer) {
   if (encoding == program::F32) return e.load(e.f32v, pointer, 64);
   Val bits = e.load(e.vec(e.i16), pointer, 32);
@@ -185,29 +264,55 @@ Vals plainTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, Val k
   });
 }
 
-}  // namespace
-
-Vals emitTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int num_panels, Val k, const Vals& sums) {
-  const bool quantised = tile.weight == program::Q4 || tile.weight == program::Q8;
-  return quantised ? quantisedTile(e, tile, x, panels, num_panels, k, sums) : plainTile(e, tile, x, panels, k, sums);
+/// The loads of a panel's block, each as what is to be stored of it: four columns.
+Vals unpacked(Fn& e, program::Encoding weight, const Block& block) {
+  Vals steps;
+  for (int step = 0; step < (weight == program::Q4 ? 4 : 8); ++step) {
+    const Vals stored = loadWeights(e, block, step);
+    if (weight != program::Q4) {
+      steps.push_back(stored[0]);
+    } else {
+      steps.insert(steps.end(), {low(stored)[0], high(stored)[0]});
+    }
+  }
+  return steps;
 }
 
-void emitUnpack(Fn& e, const Vals& panels, Val scratch, Val k) {
+void unpackPanels(Fn& e, program::Encoding weight, const Vals& panels, Val scratch, Val k, const std::function<Val(Val)>& change) {
   const int64_t width = static_cast<int64_t>(panels.size()), block_bytes = width * kScratchBlockBytes;
   e.each(e.i(0), (k + (kSuperblock - 1)) / e.i(kSuperblock), 1, [&](Val superblock) {
     for (int64_t p = 0; p < width; ++p) {
       for (int half = 0; half < 2; ++half) {
-        Block from = packedBlock(e, {program::Q4, WeightSource::kPacked, 0}, {panels[p]}, superblock, half);
+        const Block from = packedBlock(e, {weight, WeightSource::kPacked}, {panels[p]}, superblock, half);
         Val to = e.at(e.at(scratch, superblock * (2 * block_bytes)), half * block_bytes + 64 * p);
-        for (int64_t step = 0; step < 4; ++step) {
-          Val packed = e.load(e.i32v, e.at(from.weights[0], 64 * step), 64);
-          e.store(packed & 0x0f0f0f0f, e.at(to, 2 * step * 64 * width), 64);
-          e.store(shiftRight(packed, 4) & 0x0f0f0f0f, e.at(to, (2 * step + 1) * 64 * width), 64);
-        }
+        const Vals steps = unpacked(e, weight, from);
+        for (size_t step = 0; step < steps.size(); ++step) e.store(change(steps[step]), e.at(to, static_cast<int64_t>(step) * 64 * width), 64);
         e.store(from.weight_scales[0], e.at(to, 8 * 64 * width), 64);
       }
     }
   });
+}
+
+}  // namespace
+
+Vals emitTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int num_panels, Val k, const Vals& sums) {
+  if (tile.source == WeightSource::kMatrix) return matrixTile(e, tile, x, panels[0], k, sums);
+  const bool quantised = tile.weight == program::Q4 || tile.weight == program::Q8;
+  return quantised ? quantisedTile(e, tile, x, panels, num_panels, k, sums) : plainTile(e, tile, x, panels, k, sums);
+}
+
+std::vector<MatrixShape> matrixShapes() {
+  constexpr MatrixShape kSums{kMatrixRows, 64}, kX{kMatrixRows, kBlock}, kWeights{kBlock / 4, 64};
+  return {kSums, kSums, kSums, kSums, kX, kX, kWeights, kWeights};
+}
+
+void emitUnpack(Fn& e, const Vals& panels, Val scratch, Val k) {
+  unpackPanels(e, program::Q4, panels, scratch, k, [](Val bytes) { return bytes; });
+}
+
+void emitUnpackSigned(Fn& e, program::Encoding weight, const Vals& panels, Val scratch, Val k) {
+  llvm::Type* bytes = e.vec(e.i8, 64);
+  unpackPanels(e, weight, panels, scratch, k, [&](Val stored) { return e.bits(stored, bytes) - (weight == program::Q4 ? 8 : 128); });
 }
 
 }  // namespace exo::codegen

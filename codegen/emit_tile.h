@@ -4,6 +4,8 @@
 #pragma once
 
 #include "codegen/emit.h"
+#include "codegen/layout.h"
+#include "codegen/matrix_tiles.h"
 
 namespace exo::codegen {
 
@@ -11,12 +13,21 @@ namespace exo::codegen {
 enum class WeightSource {
   kPacked,   // the panels as they are (layout.h)
   kScratch,  // q4 panels unpacked by emitUnpack: bytes and f32 scales
+  kMatrix,   // q4 or q8 panels unpacked by emitUnpackSigned, multiplied by matrix tiles
+};
+
+/// What a tile of matrix registers needs besides: kMatrixRows rows of x, two panels.
+struct MatrixOperands {
+  MatrixTiles* tiles;  // of kMatrixShapes
+  Val sums;            // kMatrixSumsBytes of memory
+  Val rows;            // where the rows of x are no equal distance apart: kMatrixRowsBytes to gather them in; else none
 };
 
 struct Tile {
   program::Encoding weight;
   WeightSource source;
-  int prefetch_bytes;  // ahead in each panel; 0: none
+  int prefetch_bytes = 0;  // ahead in each panel; 0: none
+  MatrixOperands matrix{};  // of kMatrix
 };
 
 /// Adds the products over k columns to `sums` (rows x panels 16-lane values, row major) and returns them. x: pointer to each row;
@@ -26,6 +37,15 @@ Vals emitTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, int nu
 
 /// Unpacks q4 panels into scratch: per block of 32 [8 steps of 4 k][panel][64 bytes], then [panel][16 f32 scales].
 void emitUnpack(Fn& e, const Vals& panels, Val scratch, Val k);
+
+/// The same of q4 or q8 panels, as signed bytes.
+void emitUnpackSigned(Fn& e, program::Encoding weight, const Vals& panels, Val scratch, Val k);
+
+// Matrix tiles: see emit_tile.cc for why these shapes.
+constexpr int kMatrixRows = 12, kMatrixPanels = 2;
+std::vector<MatrixShape> matrixShapes();
+constexpr int64_t kMatrixSumsBytes = 2 * 2 * kMatrixPanels * kMatrixRows * 64;  // [parity of the superblock][half][panel][row]
+constexpr int64_t kMatrixRowsBytes = kMatrixRows * kSuperblock;
 
 constexpr int64_t kScratchBlockBytes = 8 * 64 + 64;  // per block and panel
 

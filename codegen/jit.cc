@@ -171,14 +171,18 @@ Result<std::unique_ptr<llvm::orc::LLJIT>> makeLlJit(const Target& target) {
 
 }  // namespace
 
-Result<std::unique_ptr<Jit>> Jit::create(const JitOptions& options) {
+Result<std::unique_ptr<Jit>> createJit(Target target, const std::string& cache_dir) {
   static const bool kInitialised = !llvm::InitializeNativeTarget() && !llvm::InitializeNativeTargetAsmPrinter();
   if (!kInitialised) return makeError(ErrorCode::kUnsupported, ErrorScope::kRank, "JIT: LLVM has no code generator for this machine");
-  EXO_ASSIGN(Target target, Target::forHost(options.isa));
   EXO_ASSIGN(std::unique_ptr<llvm::orc::LLJIT> lljit, makeLlJit(target));
-  auto jit = std::make_unique<OrcJit>(std::move(target), ObjectCache(options.cache_dir), std::move(lljit));
+  auto jit = std::make_unique<OrcJit>(std::move(target), ObjectCache(cache_dir), std::move(lljit));
   EXO_TRY(jit->defineHostKernels());
   return std::unique_ptr<Jit>(std::move(jit));
+}
+
+Result<std::unique_ptr<Jit>> Jit::create(const JitOptions& options) {
+  EXO_ASSIGN(Target target, Target::forHost(options.isa));
+  return createJit(std::move(target), options.cache_dir);
 }
 
 }  // namespace exo::codegen

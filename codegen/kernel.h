@@ -69,7 +69,7 @@ int64_t dividedColumns(const program::Kernel& kernel);
 int64_t rowWork(const program::Kernel& kernel);
 
 /// Instruction sets from best to plainest. kAuto takes the best the host has.
-enum class Isa { kAuto, kAvx512Vnni, kAvxVnni, kAvx2, kNeonI8mm, kNeonDotprod, kGeneric };
+enum class Isa { kAuto, kAmx, kAvx512Vnni, kAvxVnni, kAvx2, kNeonI8mm, kNeonDotprod, kGeneric };
 /// All but kAuto, best first.
 std::span<const Isa> allIsas();
 const char* name(Isa isa);

@@ -7,8 +7,10 @@
 
 #include <initializer_list>
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__linux__)
 #include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace exo::codegen {
@@ -34,10 +36,24 @@ bool hostHasArm([[maybe_unused]] bool i8mm) {
 #endif
 }
 
+/// Linux lets a process use the registers of matrix tiles only after it has asked, before which the first use is a fault. Asked once;
+/// threads have what their process has, also those that run already. LLVM's features tell that CPU and kernel know the registers.
+bool kernelGrantsTiles() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool kGranted = ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return kGranted;
+#else
+  return false;
+#endif
+}
+
 bool hostSupports(Isa isa) {
   const bool avx2 = hostIs(llvm::Triple::x86_64) && hostHas({"avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe"});
+  const bool vnni = avx2 && hostHas({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni"});
   switch (isa) {
-    case Isa::kAvx512Vnni: return avx2 && hostHas({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni"});
+    case Isa::kAmx: return vnni && hostHas({"amx-tile", "amx-int8"}) && kernelGrantsTiles();
+    case Isa::kAvx512Vnni: return vnni;
     case Isa::kAvxVnni: return avx2 && hostHas({"avxvnni"});
     case Isa::kAvx2: return avx2;
     case Isa::kNeonI8mm: return hostHasArm(true);
@@ -63,8 +79,7 @@ Target describeGeneric() {
   Target target{.isa = Isa::kGeneric, .triple = llvm::sys::getProcessTriple(), .tune = llvm::sys::getHostCPUName().str()};
   target.cpu = x86 ? "x86-64" : "generic";
   target.dot = x86 ? Dot::kMaddWd : Dot::kPlain;
-  target.integer_tile = {2, 1};
-  target.float_tile = {3, 1};
+  target.plain.tile = {3, 1};
   return target;
 }
 
@@ -74,9 +89,9 @@ Target describeNeon(Isa isa) {
   target.features = i8mm ? "+dotprod,+i8mm" : "+dotprod";
   target.dot = i8mm ? Dot::kUsdot : Dot::kSdot;
   target.has_fma = target.has_f16c = true;
-  target.integer_tile = {4, 1};
-  target.float_tile = {6, 1};
-  target.gemv_panels = 2;
+  target.q4.tile = target.q8.tile = {4, 1};
+  target.plain.tile = {6, 1};
+  target.plain.stream_panels = 2;
   target.accumulators = 4;
   return target;
 }
@@ -85,24 +100,29 @@ Target describeAvx(Isa isa) {
   Target target = machineOf(isa, llvm::Triple::x86_64, "x86_64-unknown-linux-gnu", "x86-64-v3");
   target.has_fma = target.has_f16c = true;
   target.dot = Dot::kMaddUbs;
-  target.integer_tile = {4, 1};
-  target.float_tile = {6, 1};
-  target.gemv_panels = 2;
+  target.q4.tile = target.q8.tile = {4, 1};
+  target.plain.tile = {6, 1};
+  target.plain.stream_panels = 2;
   target.accumulators = 4;
   target.attention_queries = 6;
   if (isa == Isa::kAvxVnni) {
     target.features = "+avxvnni";
     target.dot = Dot::kVnni256;
   }
-  if (isa == Isa::kAvx512Vnni) {
+  if (isa == Isa::kAvx512Vnni || isa == Isa::kAmx) {
     target.cpu = "x86-64-v4";
     target.features = "+avx512vnni";
     target.dot = Dot::kVnni512;
-    target.has_masks = target.unpack_q4 = true;
-    target.integer_tile = target.float_tile = {6, 2};
-    target.gemv_panels = 4;
+    target.has_masks = target.q4.unpack = true;
+    target.q4.tile = target.q8.tile = target.plain.tile = {6, 2};
+    target.q4.tile_prefetch = target.q8.tile_prefetch = 1024;
+    target.plain.stream_panels = 4;
     target.accumulators = 16;
     target.attention_queries = 8;
+  }
+  if (isa == Isa::kAmx) {
+    target.features += ",+amx-tile,+amx-int8";
+    target.matrix = MatrixUnit::kAmx;
   }
   return target;
 }
@@ -112,13 +132,14 @@ struct NamedIsa {
   const char* name;
 };
 constexpr NamedIsa kNames[] = {{Isa::kAuto, "auto"},
+                               {Isa::kAmx, "amx"},
                                {Isa::kAvx512Vnni, "avx512-vnni"},
                                {Isa::kAvxVnni, "avx-vnni"},
                                {Isa::kAvx2, "avx2"},
                                {Isa::kNeonI8mm, "neon-i8mm"},
                                {Isa::kNeonDotprod, "neon-dotprod"},
                                {Isa::kGeneric, "generic"}};
-constexpr Isa kBestFirst[] = {Isa::kAvx512Vnni, Isa::kAvxVnni, Isa::kAvx2, Isa::kNeonI8mm, Isa::kNeonDotprod, Isa::kGeneric};
+constexpr Isa kBestFirst[] = {Isa::kAmx, Isa::kAvx512Vnni, Isa::kAvxVnni, Isa::kAvx2, Isa::kNeonI8mm, Isa::kNeonDotprod, Isa::kGeneric};
 
 }  // namespace
 
@@ -151,6 +172,7 @@ Target Target::of(Isa isa) {
   switch (isa) {
     case Isa::kNeonI8mm:
     case Isa::kNeonDotprod: return describeNeon(isa);
+    case Isa::kAmx:
     case Isa::kAvx512Vnni:
     case Isa::kAvxVnni:
     case Isa::kAvx2: return describeAvx(isa);
@@ -159,6 +181,10 @@ Target Target::of(Isa isa) {
   }
   return describeGeneric();
 }
+
+MatMulLoops& Target::loops(program::Encoding weight) { return weight == program::Q4 ? q4 : weight == program::Q8 ? q8 : plain; }
+
+const MatMulLoops& Target::loops(program::Encoding weight) const { return const_cast<Target*>(this)->loops(weight); }
 
 Result<Target> Target::forHost(Isa isa) {
   if (isa == Isa::kAuto) isa = hostIsa();

@@ -21,9 +21,30 @@ enum class Dot {
   kPlain,    // shifts and multiplications: any machine
 };
 
+/// What multiplies tiles of bytes (matrix_tiles.h).
+enum class MatrixUnit {
+  kNone,
+  kAmx,
+  kEmulated,  // plain code with the meaning of AMX's instructions: for tests, on any machine
+};
+
 struct TileShape {
   int rows;
   int panels;
+  bool operator==(const TileShape&) const = default;
+};
+
+/// How the loops of a matrix product are laid out, for one class of weights. Any layout gives the same bits: each element is
+/// the same sequence of operations. Hence they can be chosen by the clock (tuner.h).
+struct MatMulLoops {
+  TileShape tile{2, 1};         // rows and panels of a register tile
+  int stream_panels = 1;        // panels side by side where there is one row: decode
+  // How far ahead of a panel's loads to prefetch, in bytes; 0: not at all.
+  int stream_prefetch = 4096;   // one panel at a time, which is one stream and wants to be about a DRAM latency ahead; and decode
+  int tile_prefetch = 0;        // tiles of several panels; plain ones gained nothing
+  bool unpack = false;          // q4: many rows unpack 4-bit weights once per block of rows, instead of in every tile
+  int block_k = 2048;           // columns in a block
+  bool operator==(const MatMulLoops&) const = default;
 };
 
 struct Target {
@@ -37,12 +58,14 @@ struct Target {
   bool has_fma = false;
   bool has_f16c = false;
   bool has_masks = false;      // AVX-512 predicates
-  TileShape integer_tile{};    // q8, q4: i32 and f32 accumulators
-  TileShape float_tile{};      // f32, bf16, f16
-  bool unpack_q4 = false;      // prefill unpacks 4-bit weights once per block of rows, instead of in every tile
-  int gemv_panels = 1;         // panels side by side in decode with plain weights
+  MatMulLoops q4, q8;
+  MatMulLoops plain{.stream_prefetch = 2048, .block_k = 256};  // f32, bf16, f16
+  MatrixUnit matrix = MatrixUnit::kNone;  // multiplies q4 and q8 where there are many rows
   int accumulators = 2;        // 16-lane accumulators that attention may hold
   int attention_queries = 2;   // of as many queries at once
+
+  const MatMulLoops& loops(program::Encoding weight) const;
+  MatMulLoops& loops(program::Encoding weight);
 
   /// Describes `isa` (kAuto: the best) on this host. Error kUnsupported if the host lacks it.
   static Result<Target> forHost(Isa isa);
