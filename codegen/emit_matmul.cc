@@ -257,7 +257,8 @@ void Panels::emit() {
             (!isQuantised(kernel_) || loops().block_k <= kLongestBlockK)) << "no loops for tiles of " << shape().rows << " x " << shape().panels;
   if (hasMatrix()) {
     matrix_.emplace(*this, matrixShapes());
-    matrix_operands_ = {&*matrix_, scratch(kMatrixSumsBytes), isIndexed(kernel_) ? scratch(kMatrixRowsBytes) : Val{}};
+    const bool gathers = isIndexed(kernel_);
+    matrix_operands_ = {&*matrix_, scratch(kMatrixSumsBytes), gathers ? Val{} : xBytes(k()), gathers ? scratch(kMatrixRowsBytes) : Val{}};
     when(usesMatrix(), [&] { matrix_->configure(); });
   }
   auto several = [&] { when(i(0) < rows(), [&] { blocks(); }); };

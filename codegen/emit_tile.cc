@@ -159,7 +159,8 @@ Vals quantisedTile(Fn& e, const Tile& tile, const Vals& x, const Vals& panels, i
 // the scales, multiply and add = 3 instructions on the two 512-bit ports, 1.5 cycles. The tile instruction takes one cycle per row
 // of x, its store one per row; loads are 64 per 24 such rows, 1.33 cycles at two a cycle. So at best 341 products per cycle: a third of
 // the unit's 1024, 2.7 times the 128 of vpdpbusd and 3.7 times what that leaves in this format (8 of 11 instructions). Counted, with
-// one 64-byte store and two such loads a cycle; no machine with AMX has run this.
+// one 64-byte store and two such loads a cycle; no machine with AMX has run this. LLVM moves 3 to 10 of the accumulators through the
+// stack per 48 rows of sums, which the load ports have room for.
 //
 // 12 rows by 2 panels are 24 f32 accumulators of 32 registers. 16 x 1 needs 56 loads per 16 rows and would wait for them. Signed weights,
 // unlike q + 128, need no correction, which would be a fourth instruction; unpacking pays for itself from 24 rows on.
@@ -175,7 +176,7 @@ Val matrixSums(Fn& e, const Tile& tile, Val superblock, int half, int panel) {
 /// The values of a superblock of x, and the distance between rows.
 std::pair<Val, Val> matrixX(Fn& e, const Tile& tile, const Vals& x, Val superblock) {
   Val offset = superblock * kX8SuperblockBytes;
-  if (!tile.matrix.rows.v) return {e.at(x[0], offset), e.wrap(e.b.CreatePtrDiff(e.i8, x[1].v, x[0].v))};
+  if (tile.matrix.stride.v) return {e.at(x[0], offset), tile.matrix.stride};
   llvm::Type* values = e.vec(e.i8, kSuperblock);
   for (int row = 0; row < kMatrixRows; ++row) e.store(e.load(values, e.at(x[row], offset), 4), e.at(tile.matrix.rows, row * kSuperblock), 64);
   return {tile.matrix.rows, e.i(kSuperblock)};

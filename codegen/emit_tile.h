@@ -20,7 +20,8 @@ enum class WeightSource {
 struct MatrixOperands {
   MatrixTiles* tiles;  // of kMatrixShapes
   Val sums;            // kMatrixSumsBytes of memory
-  Val rows;            // where the rows of x are no equal distance apart: kMatrixRowsBytes to gather them in; else none
+  Val stride;          // bytes between one row of x and the next; none: they lie anywhere
+  Val rows;            // then kMatrixRowsBytes to gather them in
 };
 
 struct Tile {

@@ -76,6 +76,8 @@ const char* name(Isa isa);
 Result<Isa> parseIsa(const std::string& text);
 /// The best the host has; never kAuto.
 Isa hostIsa();
+/// Error kUnsupported, naming the best it has, if this machine cannot run code for `isa`.
+Status checkHost(Isa isa);
 
 /// A compiled unit: ELF that defines the function `symbol`.
 struct Object {

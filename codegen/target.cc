@@ -168,6 +168,11 @@ Isa hostIsa() {
   return Isa::kGeneric;
 }
 
+Status checkHost(Isa isa) {
+  if (hostSupports(isa)) return {};
+  return makeError(ErrorCode::kUnsupported, ErrorScope::kRank, "this machine has no ", name(isa), "; its best is ", name(hostIsa()));
+}
+
 Target Target::of(Isa isa) {
   switch (isa) {
     case Isa::kNeonI8mm:
@@ -188,9 +193,7 @@ const MatMulLoops& Target::loops(program::Encoding weight) const { return const_
 
 Result<Target> Target::forHost(Isa isa) {
   if (isa == Isa::kAuto) isa = hostIsa();
-  if (!hostSupports(isa)) {
-    return makeError(ErrorCode::kUnsupported, ErrorScope::kRank, "this machine has no ", name(isa), "; its best is ", name(hostIsa()));
-  }
+  EXO_TRY(checkHost(isa));
   return of(isa);
 }
 

@@ -26,7 +26,7 @@ DEFINE_string(node, "", "which node of the plan this is");
 DEFINE_string(listen, "", "host:port for other nodes and clients; default: the node's address in the plan");
 DEFINE_string(coordinator, "", "host:port of rank 0's node; default: its address in the plan");
 DEFINE_int32(threads, 0, "threads to compute with; 0: one per core, each pinned");
-DEFINE_string(isa, "auto", "instruction set: auto, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
+DEFINE_string(isa, "auto", "instruction set: auto, amx, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
 DEFINE_string(model, "", "directory or GGUF file with the model's weights; default: where the plan found them");
 DEFINE_string(random_weights, "", "seed: make weights up instead of reading them; the same on every node");
 DEFINE_string(secret_file, "", "file with the cluster secret, at least 16 bytes; needed beyond this machine, the same on every node");
@@ -123,6 +123,7 @@ Result<EngineWorkerOptions> workerOptions(StatusPipe& pipe) {
   if (FLAGS_threads < 0) return invalid("--threads: expected 0 or more, got ", FLAGS_threads);
   options.threads = FLAGS_threads;
   EXO_ASSIGN(options.isa, codegen::parseIsa(FLAGS_isa));
+  EXO_TRY(codegen::checkHost(options.isa));
   EXO_ASSIGN(options.transport, transport::parseChoice(FLAGS_transport));
   EXO_ASSIGN(options.rdma_device, transport::verbs::parseDeviceChoice(FLAGS_rdma_device));
   options.on_link = [&pipe](const std::string& node, transport::Kind kind, const std::string& why) {

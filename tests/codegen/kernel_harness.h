@@ -83,12 +83,14 @@ inline Jit& jitFor(Isa isa) {
   return *jit;
 }
 
-inline CompiledKernel compileFor(Isa isa, const program::Kernel& kernel) {
+inline CompiledKernel compileBy(Jit& jit, const program::Kernel& kernel) {
   const program::Kernel* one[] = {&kernel};
-  auto compiled = jitFor(isa).compile(one);
+  auto compiled = jit.compile(one);
   EXO_CHECK(compiled.ok()) << compiled.error();
   return compiled->at(0);
 }
+
+inline CompiledKernel compileFor(Isa isa, const program::Kernel& kernel) { return compileBy(jitFor(isa), kernel); }
 
 /// Kernels that are C++ functions are the same on every machine; only the host's can be called.
 inline bool isHostKernel(const program::Kernel& kernel) {
@@ -98,21 +100,27 @@ inline bool isHostKernel(const program::Kernel& kernel) {
   return false;
 }
 
-/// Runs all units, `chunk` at a time (0: all at once), each chunk with scratch of its own.
-inline void runKernel(Isa isa, const program::Kernel& kernel, const KernelArgs& args, int64_t chunk = 0) {
-  const bool emulated = emulator::emulates(isa);
-  const CompiledKernel compiled = compileFor(emulated ? Isa::kGeneric : isa, kernel);
+/// Runs all units by `call(begin, end, scratch)`, `chunk` at a time (0: all at once), each chunk with scratch of its own.
+template <class Call>
+void runUnits(const program::Kernel& kernel, const KernelArgs& args, size_t scratch_bytes, int64_t chunk, const Call& call) {
   const int64_t units = workUnits(kernel, args.rows, args.step ? args.step->split.chunks : 0);
   for (int64_t begin = 0; begin < units; begin += chunk ? chunk : units) {
-    Memory scratch(static_cast<int64_t>(compiled.scratch_bytes));
-    const int64_t end = chunk ? std::min(units, begin + chunk) : units;
-    if (emulated && !isHostKernel(kernel)) {
-      emulator::run(kernel, isa, args, begin, end, scratch.data());
-    } else {
-      compiled.function(&args, begin, end, scratch.data());
-    }
+    Memory scratch(static_cast<int64_t>(scratch_bytes));
+    call(begin, chunk ? std::min(units, begin + chunk) : units, scratch.data());
     EXPECT_TRUE(scratch.guardIntact()) << "scratch overrun";
   }
+}
+
+inline void runKernel(Jit& jit, const program::Kernel& kernel, const KernelArgs& args, int64_t chunk = 0) {
+  const CompiledKernel compiled = compileBy(jit, kernel);
+  runUnits(kernel, args, compiled.scratch_bytes, chunk, [&](int64_t begin, int64_t end, void* scratch) { compiled.function(&args, begin, end, scratch); });
+}
+
+inline void runKernel(Isa isa, const program::Kernel& kernel, const KernelArgs& args, int64_t chunk = 0) {
+  const bool emulated = emulator::emulates(isa);
+  if (!emulated || isHostKernel(kernel)) return runKernel(jitFor(emulated ? Isa::kGeneric : isa), kernel, args, chunk);
+  const size_t scratch_bytes = compileFor(Isa::kGeneric, kernel).scratch_bytes;
+  runUnits(kernel, args, scratch_bytes, chunk, [&](int64_t begin, int64_t end, void* scratch) { emulator::run(kernel, isa, args, begin, end, scratch); });
 }
 
 inline std::vector<float> randomFloats(int64_t count, uint32_t seed, float scale = 1.0f) {

@@ -237,6 +237,13 @@ TEST(Prompt, LongerThanTheContextIsRefused) {
   EXPECT_TRUE(contains(outcome.err, "41") && contains(outcome.err, "32")) << outcome.err;
 }
 
+TEST(Isa, OneThatThisMachineLacksIsRefused) {
+  if (readFile("/proc/cpuinfo").find("amx_int8") != std::string::npos) GTEST_SKIP() << "this machine has AMX";
+  const Outcome outcome = exoc({"run", kDirectory, "--isa", "amx", "--tokens", "1"}, 20s);
+  EXPECT_EQ(outcome.exit_code, 2) << describe(outcome);
+  EXPECT_TRUE(contains(outcome.err, "this machine has no amx; its best is ")) << outcome.err;
+}
+
 // --- files -----------------------------------------------------------------------------------------------------------
 
 TEST(Out, ADirectoryThatIsNoPlanIsNotTouched) {

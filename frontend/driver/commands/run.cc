@@ -33,7 +33,7 @@ DEFINE_string(logits, "", "write the logits of the prompt to this safetensors fi
 DEFINE_string(tokens_out, "", "write {\"tokens\": [...]} of the generated ids to this file");
 DEFINE_bool(chat, false, "use the model's chat template; a conversation on a terminal");
 DEFINE_int32(threads, 0, "per node; 0: the machine's cores divided by the nodes");
-DEFINE_string(isa, "auto", "kernels for: auto, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
+DEFINE_string(isa, "auto", "kernels for: auto, amx, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
 DEFINE_string(transport, "auto", "between nodes: auto, shm, verbs, tcp");
 DEFINE_string(profile, "", "write what every thread of every node did to this file, for Perfetto or chrome://tracing; prints a summary");
 DEFINE_string(weight_cache_dir, "", "packed weights for the next start; default: $XDG_CACHE_HOME/exo/weights or ~/.cache/exo/weights; none: no cache");
