@@ -100,6 +100,7 @@ struct Variant {
 constexpr Variant kVariants[] = {{"one-shot", Algorithm::kOneShot, WireFormat::kF32},
                                  {"two-shot", Algorithm::kTwoShot, WireFormat::kF32},
                                  {"chain", Algorithm::kChain, WireFormat::kF32},
+                                 {"hierarchical", Algorithm::kHierarchical, WireFormat::kF32},
                                  {"two-shot bf16", Algorithm::kTwoShot, WireFormat::kBf16}};
 
 struct Figures {
@@ -136,10 +137,12 @@ void print(const char* transport, int world, const Figures& figures, const BySiz
       std::printf(" %s %s |", kVariants[v].name, text(spreadOf(figures.by_variant[v].at(bytes)), 1).c_str());
     std::printf(" bare memory %s us\n", text(spreadOf(floor.at(bytes)), 1).c_str());
   }
-  const auto shown = [](size_t bytes) { return bytes == Thresholds::kNoLimit ? std::string("any size") : std::to_string(bytes) + " B"; };
-  const Thresholds& fit = figures.calibration.thresholds;
-  std::printf("%s x%d calibration of %.0f ms, %zu sizes: one-shot up to %s, two-shot up to %s\n", transport, world, figures.calibration_ms,
-              figures.calibration.timings.size(), shown(fit.one_shot_bytes).c_str(), shown(fit.two_shot_bytes).c_str());
+  std::printf("%s x%d calibration of %.0f ms, %zu sizes, barrier %.1f us:", transport, world, figures.calibration_ms,
+              figures.calibration.timings.size(), figures.calibration.barrier_us);
+  for (const Thresholds::Step& step : figures.calibration.thresholds.steps)
+    std::printf(" %s up to %s;", std::string(collectives::name(step.algorithm)).c_str(),
+                step.up_to_bytes == Thresholds::kNoLimit ? "any size" : (std::to_string(step.up_to_bytes) + " B").c_str());
+  std::printf("\n");
   std::fflush(stdout);
 }
 

@@ -18,11 +18,13 @@ struct CalibrationOptions {
 
 struct Calibration {
   std::vector<Timing> timings;  // on the group's first rank; elsewhere empty
+  double barrier_us = 0;        // median; on the group's first rank, elsewhere 0
   Thresholds thresholds;        // equal on all ranks
 };
 
 /// All ranks of `group` call it at the same time, with equal options. The medians of the group's first rank decide, and are
-/// told to the others. Groups of one or two have nothing to choose and measure nothing. Errors: as of Communicator.
+/// told to the others. Groups of one or two have nothing to choose: only their barrier is measured. Of algorithms that are the
+/// same in this group (hierarchical, where no neighbours share a host or all do) one is measured. Errors: as of Communicator.
 Result<Calibration> calibrate(transport::Mesh& mesh, const std::vector<int>& group, const CalibrationOptions& options);
 
 }  // namespace exo::collectives

@@ -32,6 +32,8 @@ Result<std::unique_ptr<Communicator>> Communicator::create(transport::Mesh& mesh
   if (options.timeout.count() <= 0) return invalid("timeout of collectives must be positive, got ", options.timeout.count(), " ms");
   if (std::adjacent_find(group.begin(), group.end(), std::greater_equal<>()) != group.end())
     return invalid("ranks of a group must be ascending and distinct");
+  for (const AlgorithmTable::Row& row : options.algorithms.rows) EXO_TRY(validate(row.all_reduce));
+  EXO_TRY(validate(options.algorithms.others));
   const auto me = std::find(group.begin(), group.end(), mesh.rank());
   if (me == group.end()) return invalid("rank ", mesh.rank(), " is not in the group it should communicate in");
   const transport::RingShape* ring = nullptr;
@@ -57,7 +59,11 @@ Communicator::Communicator(transport::Mesh& mesh, std::vector<int> group, int in
       exchange_(std::make_unique<Exchange>(mesh)),
       sent_to_(group_.size()),
       received_from_(group_.size()),
-      terms_(group_.size()) {}
+      terms_(group_.size() + 1) {
+  std::vector<int> hosts;
+  for (const int rank : group_) hosts.push_back(mesh.hostOf(rank));
+  host_runs_ = runsOf(hosts);
+}
 
 Communicator::~Communicator() = default;
 

@@ -21,6 +21,7 @@
 #include "executor/collectives/algorithms.h"
 #include "executor/collectives/arrival.h"
 #include "executor/collectives/bf16.h"
+#include "executor/collectives/runs.h"
 #include "executor/transport/mesh.h"
 #include "ir/base/result.h"
 
@@ -58,6 +59,8 @@ class Communicator {
   int size() const { return static_cast<int>(group_.size()); }
   int index() const { return index_; }  // of this rank in the group
   const std::vector<int>& group() const { return group_; }
+  /// Neighbours in the group that share a host, as indices.
+  const Runs& hostRuns() const { return host_runs_; }
 
   /// out[i] = sum over ranks of in[i]. Equal sizes on all ranks. `out` may be `in`, and must not overlap otherwise.
   Status allReduce(std::span<const float> in, std::span<float> out, std::string_view what);
@@ -115,7 +118,7 @@ class Communicator {
   Status reduceOneShot(std::span<const T> in, std::span<T> out);
   template <class T>
   Status reduceTwoShot(std::span<const T> in, std::span<T> out);
-  Status reduceChain(std::span<const float> in, std::span<float> out);
+  Status reduceAlong(const Runs& runs, std::span<const float> in, std::span<float> out);
   Status reduceRounded(std::span<const float> in, std::span<float> out);
   std::span<const float> blocksByRank(int64_t rows, std::span<const int64_t> extents, std::span<const float> in);
   Status receiveInto(size_t message, std::span<std::byte> bytes);
@@ -127,6 +130,7 @@ class Communicator {
   std::vector<int> group_;
   uint64_t group_hash_;
   int index_;
+  Runs host_runs_;                                     // neighbours of one host
   std::chrono::milliseconds timeout_;
   Thresholds thresholds_;
   WireFormat wire_;
@@ -134,7 +138,7 @@ class Communicator {
   std::unique_ptr<Exchange> exchange_;
   uint64_t number_ = 0;                                // of collective calls so far
   std::vector<uint64_t> sent_to_, received_from_;      // messages of send and recv, by index in the group
-  std::vector<const void*> terms_;                     // by index in the group: the chunk being summed
+  std::vector<const void*> terms_;                     // by index in the group, and one more: the chunk being summed
   std::vector<std::byte> gathered_;                    // of merges: all ranks' blocks
   std::vector<Bf16> rounded_;                          // all_reduce with bf16 on the wire: terms, then sums
   std::vector<float> blocks_;                          // reduce_scatter: the operand, by rank

@@ -1,4 +1,5 @@
-// all_reduce by its algorithms (algorithms.h) and reduce_scatter. T is how numbers travel: float or Bf16.
+// all_reduce by one-shot and two-shot (algorithms.h; the others: runs.cc) and reduce_scatter. T is how numbers travel: float
+// or Bf16.
 #include <algorithm>
 
 #include "executor/collectives/arguments.h"
@@ -19,7 +20,9 @@ Status Communicator::allReduce(std::span<const float> in, std::span<float> out, 
   }
   if (wire_ == WireFormat::kBf16 && in.size_bytes() > bf16_above_bytes_) return reduceRounded(in, out);
   const Algorithm algorithm = thresholds_.choose(group_.size(), in.size_bytes());
-  return algorithm == Algorithm::kChain ? reduceChain(in, out) : reduce(algorithm, in, out);
+  if (algorithm == Algorithm::kChain) return reduceAlong(singleRanks(size()), in, out);
+  if (algorithm == Algorithm::kHierarchical) return reduceAlong(host_runs_, in, out);
+  return reduce(algorithm, in, out);
 }
 
 template <class T>
@@ -27,7 +30,7 @@ Status Communicator::reduce(Algorithm algorithm, std::span<const T> in, std::spa
   return algorithm == Algorithm::kOneShot ? reduceOneShot(in, out) : reduceTwoShot(in, out);
 }
 
-/// Never by the chain: it would round at every rank, and give other bits.
+/// Never along runs: what they hand on is a sum of some ranks, and rounding that as well would give other bits.
 Status Communicator::reduceRounded(std::span<const float> in, std::span<float> out) {
   rounded_.resize(in.size());
   std::transform(in.begin(), in.end(), rounded_.begin(), toBf16);
@@ -53,7 +56,7 @@ bool Communicator::sumNextChunk(std::span<const T> mine, std::span<T> out, size_
     terms_[r] = chunk->data();
     size = chunk->size();
   }
-  sumInOrder<T>(terms_, out.data() + done_bytes / sizeof(T), size / sizeof(T));
+  sumInOrder<T>(std::span(terms_).first(group_.size()), out.data() + done_bytes / sizeof(T), size / sizeof(T));
   done_bytes += size;
   for (int r = 0; r < this->size(); ++r)
     if (r != index_) exchange_->releaseChunk(messageOf(r));
@@ -110,45 +113,6 @@ Status Communicator::reduceTwoShot(std::span<const T> in, std::span<T> out) {
       }
     }
     return found;
-  });
-}
-
-/// Up the chain each rank adds its terms to what comes from below, in `out`; the last one's sum travels down. That a sum
-/// comes down implies that what we added went up, so that it may lie where that was.
-Status Communicator::reduceChain(std::span<const float> in, std::span<float> out) {
-  const bool first = index_ == 0, last = index_ == size() - 1;
-  const Tag up = tag(Operation::kAllReduceChain, in.size_bytes()), down = tag(Operation::kAllReduceChainBack, in.size_bytes());
-  size_t added = 0, final = 0;  // bytes of `out`
-  size_t from_below = 0, from_above = 0;
-  if (!first) {
-    from_below = exchange_->receive(group_[index_ - 1], up);
-    exchange_->send(group_[index_ - 1], down, std::as_bytes(out), last ? &added : &final);
-  }
-  if (!last) {
-    from_above = exchange_->receive(group_[index_ + 1], down);
-    exchange_->send(group_[index_ + 1], up, std::as_bytes(first ? in : out), first ? nullptr : &added);
-  }
-  const auto addUp = [&] {
-    const auto chunk = exchange_->chunk(from_below);
-    if (!chunk) return false;
-    const void* const terms[] = {chunk->data(), in.data() + added / sizeof(float)};
-    sumInOrder<float>(terms, out.data() + added / sizeof(float), chunk->size() / sizeof(float));
-    added += chunk->size();
-    exchange_->releaseChunk(from_below);
-    return true;
-  };
-  const auto takeSum = [&] {
-    const auto chunk = exchange_->chunk(from_above);
-    if (!chunk) return false;
-    copyBytes(reinterpret_cast<std::byte*>(out.data()) + final, *chunk);
-    final += chunk->size();
-    exchange_->releaseChunk(from_above);
-    return true;
-  };
-  return exchange_->run([&] {
-    const bool found_below = !first && addUp();
-    const bool found_above = !last && takeSum();
-    return found_below || found_above;
   });
 }
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <list>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "executor/transport/handshake.h"
@@ -252,6 +253,19 @@ class Linker {
   std::map<int, std::string> notes_;  // per rank: why there is no link yet
 };
 
+/// By rank: the first rank with the same boot id.
+std::vector<int> hostsOf(const MeshOptions& options, const Endpoint& here) {
+  std::vector<std::string> boot_ids(static_cast<size_t>(options.world));
+  boot_ids[static_cast<size_t>(options.rank)] = here.boot_id;
+  for (const PeerOptions& peer : options.peers) boot_ids[static_cast<size_t>(peer.rank)] = peer.endpoint.boot_id;
+  std::vector<int> hosts;
+  for (int rank = 0; rank < options.world; ++rank) {
+    const auto same = std::find(boot_ids.begin(), boot_ids.end(), boot_ids[static_cast<size_t>(rank)]);
+    hosts.push_back(same->empty() ? rank : static_cast<int>(same - boot_ids.begin()));
+  }
+  return hosts;
+}
+
 }  // namespace
 
 Result<Choice> parseChoice(std::string_view text) {
@@ -264,13 +278,17 @@ Result<Choice> parseChoice(std::string_view text) {
 
 Result<std::unique_ptr<Mesh>> Mesh::connect(Listener listener, const MeshOptions& options) {
   EXO_TRY(validate(options, listener.endpoint()));
+  std::vector<int> hosts = hostsOf(options, listener.endpoint());
   EXO_ASSIGN(auto links, Linker(std::move(listener), options).run());
-  return std::make_unique<Mesh>(options.rank, std::move(links), options.cancel);
+  auto mesh = std::make_unique<Mesh>(options.rank, std::move(links), options.cancel);
+  mesh->setHosts(std::move(hosts));
+  return mesh;
 }
 
 Mesh::Mesh(int rank, std::vector<std::unique_ptr<Connection>> links, const std::atomic<bool>* cancel)
-    : rank_(rank), links_(std::move(links)), cancel_(cancel) {
+    : rank_(rank), links_(std::move(links)), hosts_(links_.size()), cancel_(cancel) {
   EXO_CHECK(rank_ >= 0 && rank_ < world());
+  std::iota(hosts_.begin(), hosts_.end(), 0);
 }
 
 }  // namespace exo::transport

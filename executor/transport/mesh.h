@@ -55,7 +55,7 @@ class Mesh {
   /// kTimeout naming who is missing, kMismatch for a peer with another key, epoch, world or ring, kCancelled, kIo.
   static Result<std::unique_ptr<Mesh>> connect(Listener listener, const MeshOptions& options);
 
-  /// Of links made otherwise (simulated). links[r] is null where there is none; its size is the world.
+  /// Of links made otherwise (simulated). links[r] is null where there is none; its size is the world. All on hosts of their own.
   Mesh(int rank, std::vector<std::unique_ptr<Connection>> links, const std::atomic<bool>* cancel);
 
   int rank() const { return rank_; }
@@ -67,6 +67,15 @@ class Mesh {
     return *links_[rank];
   }
   const std::atomic<bool>* cancel() const { return cancel_; }
+
+  /// Ranks of one host have one number. connect() takes it from the endpoints, which are the same on all ranks; a rank that
+  /// is no peer counts as a host of its own.
+  int hostOf(int rank) const { return hosts_[static_cast<size_t>(rank)]; }
+  /// Before the first communicator, and alike on all ranks.
+  void setHosts(std::vector<int> hosts) {
+    EXO_CHECK(hosts.size() == links_.size());
+    hosts_ = std::move(hosts);
+  }
   SpinBudget& spinBudget() { return spin_budget_; }
 
   /// After a failed operation messages may be half sent: the first failure stays, and every later operation reports it.
@@ -78,6 +87,7 @@ class Mesh {
  private:
   int rank_;
   std::vector<std::unique_ptr<Connection>> links_;
+  std::vector<int> hosts_;  // by rank
   const std::atomic<bool>* cancel_;
   std::optional<Error> failure_;
   SpinBudget spin_budget_;

@@ -1,6 +1,8 @@
 #include "executor/transport/simulated.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <random>
 
 namespace exo::transport {
 namespace {
@@ -30,7 +32,9 @@ struct SimulatedNetwork::Channel {
   std::vector<Slot> slots;
   std::unique_ptr<std::byte, Free> memory;
   std::atomic<uint64_t> released{0};
-  std::atomic<int64_t> delay_ns{0};
+  std::atomic<int64_t> delay_ns{0}, jitter_ns{0};
+  std::atomic<double> ns_per_byte{0};
+  int64_t busy_until_ns = 0;  // the sender's: when its last message has left
 };
 
 class SimulatedConnection final : public Connection {
@@ -53,7 +57,7 @@ class SimulatedConnection final : public Connection {
     EXO_TRY(status());
     SimulatedNetwork::Channel::Slot& slot = out_.slots[slotIndex(seq)];
     slot.bytes = bytes;
-    slot.visible_ns = nowNs() + out_.delay_ns.load(std::memory_order_relaxed);
+    slot.visible_ns = arrivalNs(seq, bytes);
     slot.arrived.store(seq + 1, std::memory_order_release);
     committedOne();
     return {};
@@ -85,6 +89,14 @@ class SimulatedConnection final : public Connection {
   }
 
  private:
+  int64_t arrivalNs(uint64_t seq, size_t bytes) {
+    const auto wire_ns = static_cast<int64_t>(out_.ns_per_byte.load(std::memory_order_relaxed) * static_cast<double>(bytes));
+    out_.busy_until_ns = std::max(out_.busy_until_ns, nowNs()) + wire_ns;
+    const int64_t jitter_ns = out_.jitter_ns.load(std::memory_order_relaxed);
+    const int64_t more_ns = jitter_ns == 0 ? 0 : static_cast<int64_t>(std::mt19937_64(seq)() % static_cast<uint64_t>(jitter_ns));
+    return out_.busy_until_ns + out_.delay_ns.load(std::memory_order_relaxed) + more_ns;
+  }
+
   SimulatedNetwork::Channel& out_;
   SimulatedNetwork::Channel& in_;
   const std::atomic<bool>& self_dead_;
@@ -106,8 +118,13 @@ std::unique_ptr<Mesh> SimulatedNetwork::mesh(int rank, const std::atomic<bool>* 
   return std::make_unique<Mesh>(rank, std::move(links), cancel);
 }
 
-void SimulatedNetwork::setDelay(int from, int to, std::chrono::microseconds delay) {
+void SimulatedNetwork::setDelay(int from, int to, std::chrono::microseconds delay, std::chrono::microseconds jitter) {
   channel(from, to).delay_ns.store(std::chrono::nanoseconds(delay).count());
+  channel(from, to).jitter_ns.store(std::chrono::nanoseconds(jitter).count());
+}
+
+void SimulatedNetwork::setBandwidth(int from, int to, double bytes_per_s) {
+  channel(from, to).ns_per_byte.store(bytes_per_s > 0 ? 1e9 / bytes_per_s : 0);
 }
 
 void SimulatedNetwork::kill(int rank) { dead_[rank].store(true); }

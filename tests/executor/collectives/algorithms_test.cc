@@ -19,41 +19,73 @@ using transport::onThreads;
 using transport::Wire;
 using transport::World;
 
+using enum Algorithm;
+constexpr size_t kNoLimit = Thresholds::kNoLimit;
+
 TEST(Thresholds, ChooseByGroupAndSize) {
-  const Thresholds thresholds{100, 1000};
-  EXPECT_EQ(thresholds.choose(3, 0), Algorithm::kOneShot);
-  EXPECT_EQ(thresholds.choose(3, 100), Algorithm::kOneShot);
-  EXPECT_EQ(thresholds.choose(3, 101), Algorithm::kTwoShot);
-  EXPECT_EQ(thresholds.choose(3, 1000), Algorithm::kTwoShot);
-  EXPECT_EQ(thresholds.choose(3, 1001), Algorithm::kChain);
-  EXPECT_EQ(thresholds.choose(2, 1001), Algorithm::kOneShot);
-  EXPECT_EQ(Thresholds{}.choose(8, 64 * 1024), Algorithm::kOneShot);
-  EXPECT_EQ(Thresholds{}.choose(8, 64 * 1024 + 1), Algorithm::kTwoShot);
-  EXPECT_EQ(Thresholds{}.choose(8, size_t{1} << 40), Algorithm::kTwoShot);
+  const Thresholds thresholds{{{kOneShot, 100}, {kHierarchical, 1000}, {kChain, kNoLimit}}};
+  EXPECT_EQ(thresholds.choose(3, 0), kOneShot);
+  EXPECT_EQ(thresholds.choose(3, 100), kOneShot);
+  EXPECT_EQ(thresholds.choose(3, 101), kHierarchical);
+  EXPECT_EQ(thresholds.choose(3, 1000), kHierarchical);
+  EXPECT_EQ(thresholds.choose(3, 1001), kChain);
+  EXPECT_EQ(thresholds.choose(3, kNoLimit), kChain);
+  EXPECT_EQ(thresholds.choose(2, 1001), kOneShot);
+  EXPECT_EQ(Thresholds{}.choose(8, 64 * 1024), kOneShot);
+  EXPECT_EQ(Thresholds{}.choose(8, 64 * 1024 + 1), kTwoShot);
+  EXPECT_EQ(Thresholds{}.choose(8, size_t{1} << 40), kTwoShot);
   for (const Algorithm algorithm : kAlgorithms) EXPECT_EQ(Thresholds::always(algorithm).choose(3, 4), algorithm);
+}
+
+TEST(Thresholds, AscendToNoLimit) {
+  EXPECT_TRUE(validate(Thresholds{}).ok());
+  const auto problem = [](std::vector<Thresholds::Step> steps) {
+    const Status status = validate(Thresholds{std::move(steps)});
+    return status.ok() ? "" : status.error().message();
+  };
+  EXPECT_EQ(problem({}), "algorithms: the last step must have no limit");
+  EXPECT_EQ(problem({{kOneShot, 5}}), "algorithms: the last step must have no limit");
+  EXPECT_EQ(problem({{kOneShot, 5}, {kTwoShot, 5}, {kChain, kNoLimit}}), "algorithms: limits must ascend, got 5 B after 5 B");
+  World world(2, Wire::kSimulated, kRing);
+  Options options;
+  options.algorithms.rows = {{{0, 1}, Thresholds{{{kOneShot, 5}}}}};
+  EXPECT_FALSE(Communicator::create(*world.meshes[0], {0, 1}, options).ok());
 }
 
 TEST(Thresholds, OfATableAreThoseOfTheWholeGroup) {
   AlgorithmTable table;
-  table.rows = {{{0, 1, 2}, {1, 2}}, {{0, 2, 3}, {3, 4}}};
-  table.others = {5, 6};
-  EXPECT_EQ(table.of(std::vector{0, 2, 3}), (Thresholds{3, 4}));
-  EXPECT_EQ(table.of(std::vector{0, 1, 2}), (Thresholds{1, 2}));
-  EXPECT_EQ(table.of(std::vector{0, 1}), (Thresholds{5, 6}));
+  const auto always = [](Algorithm algorithm) { return Thresholds::always(algorithm); };
+  table.rows = {{{0, 1, 2}, always(kTwoShot)}, {{0, 2, 3}, always(kChain)}};
+  table.others = always(kHierarchical);
+  EXPECT_EQ(table.of(std::vector{0, 2, 3}), always(kChain));
+  EXPECT_EQ(table.of(std::vector{0, 1, 2}), always(kTwoShot));
+  EXPECT_EQ(table.of(std::vector{0, 1}), always(kHierarchical));
 }
 
 TEST(Thresholds, FitTheTimings) {
-  // By size: one-shot, two-shot, chain.
+  // By size: one-shot, two-shot, chain; hierarchical was not measured.
   const std::vector<Timing> timings = {{10, {1, 2, 9}}, {20, {2, 3, 9}}, {40, {8, 4, 9}}, {80, {16, 9, 8}}};
-  EXPECT_EQ(fitThresholds(timings), (Thresholds{20, 40}));
-  EXPECT_EQ(fitThresholds(std::span(timings).first(3)), (Thresholds{20, Thresholds::kNoLimit}));
+  EXPECT_EQ(fitThresholds(timings), (Thresholds{{{kOneShot, 20}, {kTwoShot, 40}, {kChain, kNoLimit}}}));
+  EXPECT_EQ(fitThresholds(std::span(timings).first(3)), (Thresholds{{{kOneShot, 20}, {kTwoShot, kNoLimit}}}));
   EXPECT_EQ(fitThresholds(std::span(timings).first(2)), Thresholds{});
-  EXPECT_EQ(fitThresholds(std::vector<Timing>{{1 << 20, {1, 2, 3}}}), (Thresholds{1 << 20, Thresholds::kNoLimit}));
-  EXPECT_EQ(fitThresholds(std::span(timings).last(1)), (Thresholds{0, 0}));
+  EXPECT_EQ(fitThresholds(std::vector<Timing>{{1 << 20, {1, 2, 3}}}), (Thresholds{{{kOneShot, 1 << 20}, {kTwoShot, kNoLimit}}}));
+  EXPECT_EQ(fitThresholds(std::span(timings).last(1)), Thresholds::always(kChain));
   EXPECT_EQ(fitThresholds({}), Thresholds{});
-  // One outlier in the middle does not move the borders past it.
+  // One outlier in the middle, or a gain that is none, does not make a step.
   const std::vector<Timing> noisy = {{10, {1, 2, 9}}, {20, {3.1, 3, 9}}, {40, {2, 4, 9}}, {80, {16, 9, 20}}};
-  EXPECT_EQ(fitThresholds(noisy), (Thresholds{40, Thresholds::kNoLimit}));
+  EXPECT_EQ(fitThresholds(noisy), (Thresholds{{{kOneShot, 40}, {kTwoShot, kNoLimit}}}));
+  // In any order, and with one that goes away again.
+  const std::vector<Timing> hosts = {{10, {1, 2, 9, 3}}, {20, {4, 3, 9, 2}}, {40, {8, 4, 9, 5}}, {80, {16, 9, 20, 6}}};
+  EXPECT_EQ(fitThresholds(hosts), (Thresholds{{{kOneShot, 10}, {kHierarchical, 20}, {kTwoShot, 40}, {kHierarchical, kNoLimit}}}));
+}
+
+TEST(Runs, AreNeighboursOfOneHost) {
+  EXPECT_EQ(runsOf({0, 0, 2, 2, 2}), (Runs{{0, 2}, {2, 5}}));
+  EXPECT_EQ(runsOf({0, 1, 0}), (Runs{{0, 1}, {1, 2}, {2, 3}}));
+  EXPECT_EQ(runsOf({4, 4, 4}), (Runs{{0, 3}}));
+  EXPECT_EQ(singleRanks(2), (Runs{{0, 1}, {1, 2}}));
+  EXPECT_EQ(ownersOf({{0, 2}, {2, 5}}), 2);
+  EXPECT_EQ(ownersOf({{0, 1}}), 1);
 }
 
 TEST(Thresholds, ThatDifferBetweenRanksAreAMismatch) {
@@ -101,8 +133,24 @@ TEST_P(Calibrated, ThresholdsAreEqualOnAllRanksAndWork) {
   for (const Calibration& each : all) EXPECT_EQ(each.thresholds, all[0].thresholds);
   EXPECT_EQ(all[0].timings.empty(), size <= 2);  // the first size is always measured
   for (const Timing& timing : all[0].timings)
-    for (const double us : timing.us) EXPECT_GT(us, 0);
+    for (const Algorithm algorithm : {kOneShot, kTwoShot, kChain}) EXPECT_GT(timing.us[static_cast<size_t>(algorithm)], 0);
+  EXPECT_GT(all[0].barrier_us, 0);
   EXPECT_EQ(all[0].thresholds, fitThresholds(all[0].timings));
+}
+
+TEST(Calibration, MeasuresTheHierarchicalWhereHostsHaveSeveralNeighbours) {
+  for (const auto& [hosts, own_form] : {std::pair(std::vector{0, 0, 2, 2}, true), std::pair(std::vector{0, 1, 2, 3}, false), std::pair(std::vector{0, 0, 0, 0}, false)}) {
+    World world(4, Wire::kSimulated, kRing);
+    std::vector<Timing> timings;
+    onThreads(4, [&](int rank) {
+      world.meshes[rank]->setHosts(hosts);
+      const auto made = calibrate(*world.meshes[rank], everyone(4), {.sizes = {1024}, .budget = 50ms});
+      ASSERT_TRUE(made.ok()) << made.error();
+      if (rank == 0) timings = made->timings;
+    });
+    ASSERT_EQ(timings.size(), 1u);
+    EXPECT_EQ(timings[0].us[static_cast<size_t>(kHierarchical)] > 0, own_form);
+  }
 }
 
 TEST(Calibration, EndsWithAnErrorWhenARankDies) {

@@ -28,14 +28,18 @@ class Collective : public WorldTest {};
 INSTANTIATE_TEST_SUITE_P(Worlds, Collective, kWorlds, worldName);
 
 TEST_P(Collective, AllReduceHasTheBitsOfRankOrderByAnyAlgorithm) {
-  const auto [wire, size] = GetParam();
-  World world(size, wire, kRing);
+  const int size = GetParam().world;
+  World world = worldOf(GetParam());
   // 112 floats are one chunk; 448 the ring.
   const size_t counts[] = {0, 1, 2, 7, 15, 16, 17, 111, 112, 113, 447, 448, 449, 1000, 4096, 20'001};
-  for (const Algorithm algorithm : kAlgorithms) {
-    onThreads(size, [&](int rank) {
+  std::vector<std::pair<Algorithm, std::vector<int>>> forms;  // with hosts
+  for (const Algorithm algorithm : {Algorithm::kOneShot, Algorithm::kTwoShot, Algorithm::kChain}) forms.push_back({algorithm, everyone(size)});
+  for (const std::vector<int>& hosts : hostsOf(size)) forms.push_back({Algorithm::kHierarchical, hosts});
+  for (const auto& [algorithm, hosts] : forms) {
+    onThreads(size, [&, algorithm = algorithm, &hosts = hosts](int rank) {
       Options options;
       options.algorithms.others = Thresholds::always(algorithm);
+      world.meshes[rank]->setHosts(hosts);
       const auto group = communicator(*world.meshes[rank], options);
       int round = 0;
       for (size_t count : counts) {
@@ -52,9 +56,9 @@ TEST_P(Collective, AllReduceHasTheBitsOfRankOrderByAnyAlgorithm) {
 }
 
 TEST_P(Collective, AllGatherOfUnevenColumns) {
-  const auto [wire, size] = GetParam();
-  World world(size, wire, kRing);
-  onThreads(size, [&, size = size](int rank) {
+  const int size = GetParam().world;
+  World world = worldOf(GetParam());
+  onThreads(size, [&](int rank) {
     const auto group = communicator(*world.meshes[rank]);
     std::mt19937 random(99);  // the same sizes on every rank
     for (int round = 0; round < 30; ++round) {
@@ -80,8 +84,8 @@ TEST_P(Collective, AllGatherOfUnevenColumns) {
 }
 
 TEST_P(Collective, TopKMergeIsTheTopKOfAll) {
-  const auto [wire, size] = GetParam();
-  World world(size, wire, kRing);
+  const int size = GetParam().world;
+  World world = worldOf(GetParam());
   constexpr int64_t kRows = 5, kBest = 40;
   // Row by row all candidates of all ranks: few distinct values, so that ties decide; some ranks have few.
   using Pair = std::pair<float, int32_t>;
@@ -121,9 +125,9 @@ TEST_P(Collective, TopKMergeIsTheTopKOfAll) {
 }
 
 TEST_P(Collective, SendRecvBroadcastBarrierAndAllElseInAnyMixture) {
-  const auto [wire, size] = GetParam();
-  World world(size, wire, kRing);
-  onThreads(size, [&, size = size](int rank) {
+  const int size = GetParam().world;
+  World world = worldOf(GetParam());
+  onThreads(size, [&](int rank) {
     const auto group = communicator(*world.meshes[rank]);
     std::mt19937 random(17);  // the same program on every rank
     for (int round = 0; round < 120; ++round) {
