@@ -17,17 +17,43 @@ struct TopologyNode {
   double memory_gib = 0;
   int cores = 0;
   double read_gb_per_s = 0, int8_gop_per_s = 0, f32_gflop_per_s = 0;
+  struct Read {
+    int threads = 0;
+    double gb_per_s = 0;
+  };
+  std::vector<Read> read_by_threads;  // ascending; of these read_gb_per_s is the best
 };
 struct TopologyLink {
   std::string from, to;               // node names; a link works both ways
   enum class Transport { kShm, kRdma, kTcp } transport = Transport::kTcp;
   double latency_us = 0, bandwidth_gbit_per_s = 0;
+  double barrier_us = 0;              // of these two nodes
+  struct Point {
+    uint64_t bytes = 0;
+    double us = 0;                    // half a round trip of one message
+  };
+  std::vector<Point> curve;           // by ascending bytes; empty: latency and bandwidth are all that is known
 };
-/// Up to which size all_reduce of these nodes takes which algorithm, as measured when they met (executor/collectives/algorithms.h).
+/// As executor/collectives/algorithms.h, in this order.
+enum class ReduceAlgorithm { kOneShot, kTwoShot, kChain, kHierarchical };
+constexpr int kNumReduceAlgorithms = 4;
+constexpr const char* kReduceAlgorithmNames[kNumReduceAlgorithms] = {"one-shot", "two-shot", "chain", "hierarchical"};
+/// `algorithm` up to so many bytes. The last of several steps has no limit.
+struct ReduceStep {
+  ReduceAlgorithm algorithm = ReduceAlgorithm::kOneShot;
+  std::optional<uint64_t> up_to_bytes;
+  friend bool operator==(const ReduceStep&, const ReduceStep&) = default;
+};
+/// Which algorithm all_reduce of these nodes takes, as measured when they met, and the measurements.
 struct TopologyCollective {
   std::vector<std::string> group;     // node names
-  uint64_t one_shot_bytes = 0;        // one-shot up to here
-  std::optional<uint64_t> two_shot_bytes;  // two-shot up to here, chain above; nothing: no limit
+  std::vector<ReduceStep> steps;
+  double barrier_us = 0;
+  struct Timing {
+    uint64_t bytes = 0;
+    double us[kNumReduceAlgorithms] = {};  // by ReduceAlgorithm; 0: not measured
+  };
+  std::vector<Timing> timings;        // by ascending bytes
 };
 struct Topology {
   std::vector<TopologyNode> nodes;

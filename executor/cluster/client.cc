@@ -31,6 +31,14 @@ NodeStatus fromWire(const wire::StatusReply& reply) {
   return status;
 }
 
+wire::OpenProbeRequest toWire(const ProbeTicket& ticket) {
+  wire::OpenProbeRequest request;
+  request.set_session_key(ticket.key.data(), ticket.key.size());
+  request.set_epoch(ticket.epoch);
+  request.set_transport(ticket.transport);
+  return request;
+}
+
 Status deliverLogits(const wire::LogitsChunk& chunk, GenerateSink& sink) {
   std::vector<float> values(chunk.values().size() / sizeof(float));
   const auto count = static_cast<int64_t>(values.size());
@@ -73,6 +81,7 @@ class ControlClient::Implementation {
  public:
   Implementation(const Address& address, const Security& security, const Options& options)
       : where_("the node at " + address.text()),
+        host_(address.host),
         has_secret_(security.hasSecret()),
         options_(options),
         channel_(grpc::CreateCustomChannel(grpcTarget(address), security.channelCredentials(), clientArguments(options.peer_timeout))),
@@ -117,7 +126,7 @@ class ControlClient::Implementation {
 
   Result<GenerateStats> generate(const GenerateRequest& request, GenerateSink& sink, const std::atomic<bool>* cancel) {
     grpc::ClientContext context;
-    const auto reader = stub_->Generate(&context, toWire(request));
+    const auto reader = stub_->Generate(&context, cluster::toWire(request));
     const Canceller canceller(context, cancel);
     std::optional<Result<GenerateStats>> outcome;
     wire::GenerateEvent event;
@@ -141,7 +150,7 @@ class ControlClient::Implementation {
     return explain(status);
   }
 
-  const std::string where_;
+  const std::string where_, host_;
   const bool has_secret_;
   const Options options_;
   const std::shared_ptr<grpc::Channel> channel_;
@@ -180,17 +189,39 @@ Result<LinkMeasurement> ControlClient::measureLink(const std::string& peer, cons
   request.set_transport(transport);
   wire::MeasureLinkReply reply;
   EXO_TRY(implementation_->call(&wire::Control::Stub::MeasureLink, request, &reply, kMeasurePatience));
-  return LinkMeasurement{reply.transport(), {reply.latency_us(), reply.latency_spread()}, reply.bandwidth_gbit_per_s()};
+  return fromWire(reply);
 }
 
 Result<std::string> ControlClient::openProbe(const ProbeTicket& ticket) {
-  wire::OpenProbeRequest request;
-  request.set_session_key(ticket.key.data(), ticket.key.size());
-  request.set_epoch(ticket.epoch);
-  request.set_transport(ticket.transport);
   wire::OpenProbeReply reply;
-  EXO_TRY(implementation_->call(&wire::Control::Stub::OpenProbe, request, &reply, implementation_->options_.peer_timeout));
+  EXO_TRY(implementation_->call(&wire::Control::Stub::OpenProbe, toWire(ticket), &reply, implementation_->options_.peer_timeout));
   return reply.data_endpoint();
+}
+
+Result<std::string> ControlClient::openGroup(const GroupTicket& ticket) {
+  wire::OpenGroupRequest request;
+  *request.mutable_link() = toWire(ticket.link);
+  request.set_rank(ticket.rank);
+  request.set_world(ticket.world);
+  wire::OpenProbeReply reply;
+  EXO_TRY(implementation_->call(&wire::Control::Stub::OpenGroup, request, &reply, implementation_->options_.peer_timeout));
+  EXO_ASSIGN(transport::Endpoint endpoint, transport::Endpoint::parse(reply.data_endpoint()));
+  if (isUnspecified(endpoint.address)) endpoint.address = implementation_->host_;
+  return endpoint.text();
+}
+
+Result<collectives::Calibration> ControlClient::measureGroup(const Session& session) {
+  wire::MeasureGroupRequest request;
+  request.set_epoch(session.epoch);
+  for (const SessionMember& member : session.members) {
+    wire::Member* added = request.add_members();
+    added->set_node(member.node);
+    added->set_rank(member.rank);
+    added->set_data_endpoint(member.data_endpoint);
+  }
+  wire::MeasureGroupReply reply;
+  EXO_TRY(implementation_->call(&wire::Control::Stub::MeasureGroup, request, &reply, kMeasurePatience));
+  return fromWire(reply);
 }
 
 Status ControlClient::shutdown(const std::string& reason) {

@@ -9,6 +9,7 @@
 
 #include "executor/cluster/address.h"
 #include "executor/cluster/generation.h"
+#include "executor/cluster/group_probe.h"
 #include "executor/cluster/link_probe.h"
 #include "executor/cluster/measure.h"
 #include "executor/cluster/node_info.h"
@@ -38,9 +39,13 @@ class ControlClient {
   Result<NodeStatus> status();
   /// Takes about two seconds.
   Result<Measurement> measure(int threads = 0);
-  /// The node measures its link to the node whose control service is at `peer`. transport: auto, shm, tcp.
+  /// The node measures its link to the node whose control service is at `peer`. transport: auto, shm, verbs, tcp.
   Result<LinkMeasurement> measureLink(const std::string& peer, const std::string& transport);
   Result<std::string> openProbe(const ProbeTicket& ticket);
+  /// The node's place in a group that is to be measured: its data endpoint, at the address by which this client reaches it.
+  Result<std::string> openGroup(const GroupTicket& ticket);
+  /// Takes part in the measurement; returns when it is over (collectives/calibration.h). At once on all nodes of the group.
+  Result<collectives::Calibration> measureGroup(const Session& session);
   /// Orderly, of the whole cluster the node belongs to. Returns when the node has taken note.
   Status shutdown(const std::string& reason);
 

@@ -5,120 +5,163 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
+#include <span>
 
 #include "executor/cluster/address.h"
+#include "executor/collectives/collectives.h"
 #include "executor/transport/mesh.h"
-#include "executor/transport/waiter.h"
 
 namespace exo::cluster {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using collectives::Communicator;
+using std::chrono::milliseconds;
 
-// The first byte of every message. kPing is echoed, kData dropped, kEnd answered and the last.
-enum class Probe : uint8_t { kPing = 1, kData = 2, kEnd = 3 };
-
-constexpr size_t kSmallBytes = 64;
-constexpr int kWarmUp = 50;
-constexpr int kPings = 500;
-constexpr std::chrono::milliseconds kPingBudget{300};
-constexpr std::chrono::milliseconds kStreamTime{300};
-constexpr std::chrono::seconds kPatience{5};
+constexpr uint64_t kCurveBytes[] = {64, 256, 1024, 4096, 16384, 65536, 262144, 1 << 20, 4 << 20};
+constexpr uint64_t kMostBytes = 4 << 20, kStreamBytes = 1 << 20;
+constexpr uint64_t kMostRounds = 1 << 20;
+constexpr int kRepetitions = 3;               // spread over the whole measurement: a hiccup of the machine hits one of them
+constexpr milliseconds kPointTime{20};        // of one size in one repetition
+constexpr milliseconds kStreamTime{100};
+constexpr milliseconds kPatience{5000};
 constexpr size_t kMaxProbes = 8;
 constexpr int kAnswerer = 0, kAsker = 1;  // the higher rank dials
 
-Error interrupted(const transport::Connection& link, transport::Waiter::Verdict verdict) {
-  if (verdict == transport::Waiter::Verdict::kCancelled) return makeError(ErrorCode::kCancelled, "measuring the link was cancelled");
-  return makeError(ErrorCode::kTimeout, ErrorScope::kLink, "measuring the link: ", link.peerName(), " did not answer for ", kPatience.count(), " s");
+/// What the asker wants next: messages of `bytes`, `rounds` of them.
+struct Command {
+  enum Kind : uint32_t { kPing = 1, kStream, kBarrier, kEnd };
+  uint32_t kind = kEnd;
+  uint32_t reserved = 0;
+  uint64_t rounds = 0;
+  uint64_t bytes = 0;
+};
+
+Result<std::unique_ptr<Communicator>> communicator(transport::Mesh& mesh) {
+  return Communicator::create(mesh, {kAnswerer, kAsker}, {.timeout = kPatience});
 }
 
-/// Pauses until `ready` is true; notices a lost peer and the deadline.
-template <class Ready>
-Status waitUntil(transport::Connection& link, const std::atomic<bool>& cancel, const Ready& ready) {
-  transport::Waiter waiter(kPatience, &cancel);
-  while (!ready()) {
-    link.flushed();
-    const auto verdict = waiter.pause();
-    if (verdict == transport::Waiter::Verdict::kCheckPeers) {
-      EXO_TRY(link.status());
-    } else if (verdict != transport::Waiter::Verdict::kGoOn) {
-      return interrupted(link, verdict);
-    }
-  }
-  return {};
-}
+/// One end of the conversation.
+class Talk {
+ public:
+  Talk(Communicator& group, int peer) : group_(group), peers_{peer} {}
+  Status send(std::span<const std::byte> bytes) { return group_.send(peers_, bytes, "link measurement"); }
+  Status receive(std::span<std::byte> bytes) { return group_.recv(peers_[0], bytes, "link measurement"); }
+  Status barrier() { return group_.barrier("link measurement"); }
 
-Status send(transport::Connection& link, Probe kind, size_t bytes, const std::atomic<bool>& cancel) {
-  const uint64_t seq = link.sendSequence();
-  EXO_TRY(waitUntil(link, cancel, [&] { return link.canSend(seq); }));
-  const std::span<std::byte> slot = link.sendSlot(seq);
-  std::memset(slot.data(), 0, bytes);
-  slot[0] = static_cast<std::byte>(kind);
-  EXO_TRY(link.commit(seq, bytes));
-  link.flushed();
-  return {};
-}
+ private:
+  Communicator& group_;
+  int peers_[1];
+};
 
-Result<Probe> receive(transport::Connection& link, const std::atomic<bool>& cancel) {
-  const uint64_t seq = link.receiveSequence();
-  transport::Poll poll;
-  EXO_TRY(waitUntil(link, cancel, [&] {
-    poll = link.received(seq);
-    return poll.state != transport::Poll::State::kNotYet;
-  }));
-  if (poll.state == transport::Poll::State::kBroken) {
-    EXO_TRY(link.status());
-    return makeError(ErrorCode::kPeerLost, ErrorScope::kLink, "the link to ", link.peerName(), " broke while measuring it");
-  }
-  if (poll.bytes == 0) return makeError(ErrorCode::kMismatch, ErrorScope::kLink, link.peerName(), " sent an empty message while measuring");
-  const auto kind = static_cast<Probe>(link.receiveSlot(seq)[0]);
-  link.release(seq);
-  return kind;
-}
-
-Status answer(transport::Connection& link, const std::atomic<bool>& cancel) {
+Status answer(transport::Mesh& mesh, const std::atomic<bool>& cancel) {
+  EXO_ASSIGN(const auto group, communicator(mesh));
+  Talk talk(*group, kAsker);
+  std::vector<std::byte> memory(kMostBytes);
   for (;;) {
-    EXO_ASSIGN(const Probe kind, receive(link, cancel));
-    if (kind == Probe::kData) continue;
-    EXO_TRY(send(link, kind, kSmallBytes, cancel));
-    if (kind != Probe::kEnd) continue;
-    EXO_TRY(waitUntil(link, cancel, [&] { return link.flushed(); }));
+    Command command;
+    EXO_TRY(talk.receive(std::as_writable_bytes(std::span(&command, 1))));
+    if (command.bytes > kMostBytes || command.rounds > kMostRounds)
+      return makeError(ErrorCode::kMismatch, ErrorScope::kLink, "asked to measure ", command.rounds, " messages of ", command.bytes, " B");
+    const std::span<std::byte> bytes = std::span(memory).first(command.bytes);
+    for (uint64_t round = 0; round < command.rounds; ++round) {
+      if (command.kind == Command::kBarrier) {
+        EXO_TRY(talk.barrier());
+        continue;
+      }
+      EXO_TRY(talk.receive(bytes));
+      if (command.kind == Command::kPing) EXO_TRY(talk.send(bytes));
+    }
+    if (command.kind == Command::kStream || command.kind == Command::kEnd) EXO_TRY(talk.send(std::span(memory).first(1)));
+    if (command.kind != Command::kEnd) continue;
     // The asker hangs up. Were it us, with a credit of its unread, TCP would reset the connection and drop our answer.
+    transport::Connection& link = mesh.peer(kAsker);
     const Clock::time_point deadline = Clock::now() + kPatience;
-    while (!cancel && link.status().ok() && Clock::now() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    while (!cancel && link.status().ok() && Clock::now() < deadline) std::this_thread::sleep_for(milliseconds(1));
     return {};
   }
 }
 
-Result<Rate> ping(transport::Connection& link, const std::atomic<bool>& cancel) {
-  std::vector<double> half_trips_us;
-  const Clock::time_point deadline = Clock::now() + kPingBudget;
-  for (int i = 0; i < kPings && (half_trips_us.size() < 10 || Clock::now() < deadline); ++i) {
-    const Clock::time_point start = Clock::now();
-    EXO_TRY(send(link, Probe::kPing, kSmallBytes, cancel));
-    EXO_ASSIGN(const Probe reply, receive(link, cancel));
-    if (reply != Probe::kPing) return makeError(ErrorCode::kMismatch, ErrorScope::kLink, link.peerName(), " answered a ping with something else");
-    if (i >= kWarmUp || Clock::now() >= deadline) half_trips_us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count() / 2);
-  }
-  std::sort(half_trips_us.begin(), half_trips_us.end());
-  // Single hiccups of the scheduler say nothing about the link: the spread is that of the middle half.
-  const double median = half_trips_us[half_trips_us.size() / 2];
-  return Rate{median, (half_trips_us[half_trips_us.size() * 3 / 4] - half_trips_us[half_trips_us.size() / 4]) / median};
-}
+class Asker {
+ public:
+  explicit Asker(Communicator& group) : talk_(group, kAnswerer), memory_(kMostBytes) {}
 
-Result<double> stream(transport::Connection& link, const std::atomic<bool>& cancel) {
-  const Clock::time_point start = Clock::now();
-  double bytes = 0;
-  while (Clock::now() - start < kStreamTime) {
-    EXO_TRY(send(link, Probe::kData, link.ring().slot_bytes, cancel));
-    bytes += static_cast<double>(link.ring().slot_bytes);
+  Result<LinkMeasurement> measure() {
+    std::vector<double> barriers, streams;
+    std::vector<std::vector<double>> pings(std::size(kCurveBytes));
+    for (int repetition = 0; repetition < kRepetitions; ++repetition) {
+      for (size_t i = 0; i < std::size(kCurveBytes); ++i) {
+        EXO_ASSIGN(const double us, timed({.kind = Command::kPing, .bytes = kCurveBytes[i]}));
+        pings[i].push_back(us / 2);
+      }
+      EXO_ASSIGN(const double barrier_us, timed({.kind = Command::kBarrier}));
+      barriers.push_back(barrier_us);
+      EXO_ASSIGN(const double gbit_per_s, stream());
+      streams.push_back(gbit_per_s);
+    }
+    LinkMeasurement out;
+    for (size_t i = 0; i < std::size(kCurveBytes); ++i) out.curve.push_back({kCurveBytes[i], summarized(std::move(pings[i]))});
+    out.latency_us = out.curve.front().us;
+    out.barrier_us = summarized(std::move(barriers));
+    out.bandwidth_gbit_per_s = summarized(std::move(streams));
+    std::byte end;
+    EXO_TRY(tell({}));
+    EXO_TRY(talk_.receive({&end, 1}));
+    return out;
   }
-  EXO_TRY(send(link, Probe::kEnd, kSmallBytes, cancel));
-  EXO_ASSIGN(const Probe reply, receive(link, cancel));
-  if (reply != Probe::kEnd) return makeError(ErrorCode::kMismatch, ErrorScope::kLink, link.peerName(), " ended the measurement with something else");
-  return bytes * 8 / std::chrono::duration<double>(Clock::now() - start).count() / 1e9;
-}
+
+ private:
+  Status tell(const Command& command) { return talk_.send(std::as_bytes(std::span(&command, 1))); }
+
+  Status round(const Command& command) {
+    if (command.kind == Command::kBarrier) return talk_.barrier();
+    const std::span<std::byte> bytes = std::span(memory_).first(command.bytes);
+    EXO_TRY(talk_.send(bytes));
+    return talk_.receive(bytes);
+  }
+
+  /// Median time of a round, after some that say how many fit into kPointTime.
+  Result<double> timed(Command command) {
+    EXO_ASSIGN(std::vector<double> us, rounds(command, 4));
+    const double fit = std::chrono::duration<double, std::micro>(kPointTime).count() / *std::min_element(us.begin() + 1, us.end());
+    EXO_ASSIGN(us, rounds(command, static_cast<uint64_t>(std::clamp(fit, 5.0, 2000.0))));
+    std::nth_element(us.begin(), us.begin() + static_cast<std::ptrdiff_t>(us.size() / 2), us.end());
+    return us[us.size() / 2];
+  }
+
+  Result<std::vector<double>> rounds(Command command, uint64_t count) {
+    command.rounds = count;
+    EXO_TRY(tell(command));
+    std::vector<double> us;
+    for (uint64_t i = 0; i < count; ++i) {
+      const Clock::time_point begin = Clock::now();
+      EXO_TRY(round(command));
+      us.push_back(std::max(0.01, std::chrono::duration<double, std::micro>(Clock::now() - begin).count()));
+    }
+    return us;
+  }
+
+  /// One way, in Gbit/s: until the other side has the last byte.
+  Result<double> stream() {
+    EXO_ASSIGN(const double one_s, streamSeconds(1));
+    const double fit = std::chrono::duration<double>(kStreamTime).count() / one_s;
+    const auto count = static_cast<uint64_t>(std::clamp(fit, 2.0, 10'000.0));
+    EXO_ASSIGN(const double seconds, streamSeconds(count));
+    return static_cast<double>(count * kStreamBytes) * 8 / seconds / 1e9;
+  }
+
+  Result<double> streamSeconds(uint64_t count) {
+    const std::span<std::byte> bytes = std::span(memory_).first(kStreamBytes);
+    const Clock::time_point begin = Clock::now();
+    EXO_TRY(tell({.kind = Command::kStream, .rounds = count, .bytes = kStreamBytes}));
+    for (uint64_t i = 0; i < count; ++i) EXO_TRY(talk_.send(bytes));
+    EXO_TRY(talk_.receive(bytes.first(1)));
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  }
+
+  Talk talk_;
+  std::vector<std::byte> memory_;
+};
 
 Result<std::unique_ptr<transport::Mesh>> connect(transport::Listener listener, int rank, const std::string& peer, transport::Endpoint endpoint,
                                                  const ProbeTicket& ticket, const std::atomic<bool>& cancel) {
@@ -172,7 +215,7 @@ Result<std::string> LinkProbes::open(const std::string& host, const ProbeTicket&
   transport::Endpoint asker = listener.endpoint();
   mine->thread = std::thread([this, mine, ticket, asker, listener = std::move(listener)]() mutable {
     auto mesh = connect(std::move(listener), kAnswerer, "the measuring node", std::move(asker), ticket, cancel_);
-    Status status = mesh.ok() ? answer((*mesh)->peer(kAsker), cancel_) : Status(mesh.error());
+    Status status = mesh.ok() ? answer(**mesh, cancel_) : Status(mesh.error());
     if (!status.ok()) VLOG(1) << "link measurement: " << status.error();
     mine->done = true;
   });
@@ -186,11 +229,9 @@ Result<LinkMeasurement> measureLink(const std::string& endpoint_text, const std:
   if (isUnspecified(endpoint.address)) endpoint.address = host;
   EXO_ASSIGN(transport::Listener listener, transport::Listener::open(isLoopback(host) && host.find(':') != std::string::npos ? "::1" : "127.0.0.1"));
   EXO_ASSIGN(auto mesh, connect(std::move(listener), kAsker, peer, std::move(endpoint), ticket, cancel));
-  transport::Connection& link = mesh->peer(kAnswerer);
-  LinkMeasurement measurement;
-  measurement.transport = transport::name(link.kind());
-  EXO_ASSIGN(measurement.latency_us, ping(link, cancel));
-  EXO_ASSIGN(measurement.bandwidth_gbit_per_s, stream(link, cancel));
+  EXO_ASSIGN(const auto group, communicator(*mesh));
+  EXO_ASSIGN(LinkMeasurement measurement, Asker(*group).measure());
+  measurement.transport = transport::name(mesh->peer(kAnswerer).kind());
   return measurement;
 }
 

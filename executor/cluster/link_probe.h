@@ -1,5 +1,5 @@
-// Latency and bandwidth between two nodes, measured over the very links that tensors travel on. One node answers a single
-// measurement on a temporary listener; the other one connects, plays ping-pong, then streams.
+// The link between two nodes, measured the way tensors travel on it. One node answers a single measurement on a temporary
+// listener; the other one connects and says what to do next: ping-pong of each size, barriers, a stream; three times over.
 #pragma once
 
 #include <array>
@@ -18,8 +18,14 @@ namespace exo::cluster {
 
 struct LinkMeasurement {
   std::string transport;             // "shm", "verbs", "tcp"
-  Rate latency_us;                   // half a round trip
-  double bandwidth_gbit_per_s = 0;
+  Rate latency_us;                   // half a round trip of 64 B, the curve's first
+  Rate bandwidth_gbit_per_s;         // of a stream one way
+  Rate barrier_us;                   // of the two
+  struct Point {
+    uint64_t bytes = 0;
+    Rate us;                         // half a round trip
+  };
+  std::vector<Point> curve;          // 64 B to 4 MiB, ascending
 };
 
 struct ProbeTicket {
@@ -53,7 +59,7 @@ class LinkProbes {
   std::atomic<bool> cancel_ = false;
 };
 
-/// Measures the link to an open probe: about half a second, at most a few. `host`: the literal at which the other node
+/// Measures the link to an open probe: about a second, a few on a slow one. `host`: the literal at which the other node
 /// was reached, `peer`: its name for errors.
 Result<LinkMeasurement> measureLink(const std::string& endpoint, const std::string& host, const std::string& peer, const ProbeTicket& ticket,
                                     const std::atomic<bool>& cancel);

@@ -53,12 +53,6 @@ double timeTogether(int threads, const std::vector<int>& cores, const std::funct
   return std::chrono::duration<double>(end - begin).count();
 }
 
-Rate summarize(std::vector<double> samples) {
-  std::sort(samples.begin(), samples.end());
-  const double median = samples[samples.size() / 2];
-  return {median, median > 0 ? (samples.back() - samples.front()) / median : 0};
-}
-
 uint64_t lastLevelCacheBytes() {
   long largest = 0;
   for (const int level : {_SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE, _SC_LEVEL4_CACHE_SIZE}) {
@@ -137,7 +131,7 @@ Result<std::vector<ReadRate>> measureRead(int threads, const std::vector<int>& c
     while (samples.size() < 3 || (samples.size() < kRepetitions && Clock::now() < deadline)) {
       samples.push_back(readPass(buffer, count, cores));
     }
-    rates.push_back({count, summarize(std::move(samples))});
+    rates.push_back({count, summarized(std::move(samples))});
   }
   return rates;
 }
@@ -166,10 +160,16 @@ Rate measureArithmetic(const ArithmeticLoop& loop, int threads, const std::vecto
     });
     samples.push_back(loop.operations_per_iteration * static_cast<double>(iterations) * threads / seconds / 1e9);
   }
-  return summarize(std::move(samples));
+  return summarized(std::move(samples));
 }
 
 }  // namespace
+
+Rate summarized(std::vector<double> repetitions) {
+  std::sort(repetitions.begin(), repetitions.end());
+  const double median = repetitions[repetitions.size() / 2];
+  return {median, median > 0 ? (repetitions.back() - repetitions.front()) / median : 0};
+}
 
 Result<Measurement> measureNode(int threads) {
   std::vector<int> cores = allowedProcessors();

@@ -14,6 +14,8 @@ struct Rate {
   double median = 0;
   double spread = 0;  // (largest - smallest) / median of the repetitions
 };
+/// Of at least one repetition.
+Rate summarized(std::vector<double> repetitions);
 
 struct ReadRate {
   int threads = 0;

@@ -6,6 +6,7 @@
 
 #include "executor/cluster/client.h"
 #include "executor/cluster/control.grpc.pb.h"
+#include "executor/cluster/group_probe.h"
 #include "executor/cluster/link_probe.h"
 #include "executor/cluster/measure.h"
 #include "executor/cluster/tls_log.h"
@@ -31,6 +32,13 @@ std::string hostOfPeer(std::string peer) {
 }
 
 using JoinStream = grpc::ServerReaderWriter<wire::ToMember, wire::FromMember>;
+
+Result<ProbeTicket> fromWire(const wire::OpenProbeRequest& request) {
+  ProbeTicket ticket{.epoch = request.epoch(), .transport = request.transport()};
+  if (request.session_key().size() != ticket.key.size()) return invalid("a session key has ", ticket.key.size(), " bytes, got ", request.session_key().size());
+  std::copy(request.session_key().begin(), request.session_key().end(), ticket.key.begin());
+  return ticket;
+}
 
 /// The stream lives as long as the call's handler; the link may be held longer by who sends to it.
 class StreamLink : public MemberLink {
@@ -117,7 +125,7 @@ class ControlServer::Implementation final : public wire::Control::Service {
   grpc::Status Generate(grpc::ServerContext* context, const wire::GenerateRequest* message,
                         grpc::ServerWriter<wire::GenerateEvent>* writer) override {
     if (parts_.requests == nullptr) return toGrpc(notCoordinator());
-    Result<GenerateRequest> request = fromWire(*message);
+    Result<GenerateRequest> request = cluster::fromWire(*message);
     if (!request.ok()) return toGrpc(request.error());
     if (state_ != NodeState::kServing) {
       return toGrpc(makeError(ErrorCode::kNotFound, "node \"", parts_.info.node, "\" is not serving yet: it is ", name(state_)));
@@ -162,21 +170,37 @@ class ControlServer::Implementation final : public wire::Control::Service {
     if (Status free = mayMeasure(); !free.ok()) return toGrpc(free.error());
     const Result<LinkMeasurement> measurement = measureLinkTo(request->peer(), request->transport());
     if (!measurement.ok()) return toGrpc(measurement.error());
-    reply->set_transport(measurement->transport);
-    reply->set_latency_us(measurement->latency_us.median);
-    reply->set_latency_spread(measurement->latency_us.spread);
-    reply->set_bandwidth_gbit_per_s(measurement->bandwidth_gbit_per_s);
+    *reply = toWire(*measurement);
     return grpc::Status::OK;
   }
 
   grpc::Status OpenProbe(grpc::ServerContext*, const wire::OpenProbeRequest* request, wire::OpenProbeReply* reply) override {
     if (Status free = mayMeasure(); !free.ok()) return toGrpc(free.error());
-    ProbeTicket ticket{.epoch = request->epoch(), .transport = request->transport()};
-    if (request->session_key().size() != ticket.key.size()) return toGrpc(invalid("a session key has 32 bytes"));
-    std::copy(request->session_key().begin(), request->session_key().end(), ticket.key.begin());
-    const Result<std::string> endpoint = probes_.open(address_.host, ticket);
+    const Result<ProbeTicket> ticket = fromWire(*request);
+    if (!ticket.ok()) return toGrpc(ticket.error());
+    const Result<std::string> endpoint = probes_.open(address_.host, *ticket);
     if (!endpoint.ok()) return toGrpc(endpoint.error());
     reply->set_data_endpoint(*endpoint);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status OpenGroup(grpc::ServerContext*, const wire::OpenGroupRequest* request, wire::OpenProbeReply* reply) override {
+    if (Status free = mayMeasure(); !free.ok()) return toGrpc(free.error());
+    const Result<ProbeTicket> ticket = fromWire(request->link());
+    if (!ticket.ok()) return toGrpc(ticket.error());
+    const Result<std::string> endpoint = groups_.open(address_.host, {*ticket, request->rank(), request->world()});
+    if (!endpoint.ok()) return toGrpc(endpoint.error());
+    reply->set_data_endpoint(*endpoint);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status MeasureGroup(grpc::ServerContext*, const wire::MeasureGroupRequest* request, wire::MeasureGroupReply* reply) override {
+    if (Status free = mayMeasure(); !free.ok()) return toGrpc(free.error());
+    Session session{.epoch = request->epoch()};
+    for (const wire::Member& member : request->members()) session.members.push_back({member.node(), member.rank(), member.data_endpoint()});
+    const Result<collectives::Calibration> calibration = groups_.measure(session, parts_.stop->flag());
+    if (!calibration.ok()) return toGrpc(calibration.error());
+    *reply = toWire(*calibration);
     return grpc::Status::OK;
   }
 
@@ -223,6 +247,7 @@ class ControlServer::Implementation final : public wire::Control::Service {
   const ServiceParts parts_;
   Address address_;
   LinkProbes probes_;
+  GroupProbes groups_;
   std::mutex measuring_;
   std::atomic<bool> stopping_ = false;
   std::unique_ptr<grpc::Server> server_;  // last: it must be gone before what its calls use

@@ -196,6 +196,86 @@ Measurement fromWire(const wire::MeasureReply& reply) {
   return measurement;
 }
 
+wire::MeasureLinkReply toWire(const LinkMeasurement& measurement) {
+  wire::MeasureLinkReply reply;
+  reply.set_transport(measurement.transport);
+  reply.set_bandwidth_gbit_per_s(measurement.bandwidth_gbit_per_s.median);
+  reply.set_bandwidth_spread(measurement.bandwidth_gbit_per_s.spread);
+  reply.set_barrier_us(measurement.barrier_us.median);
+  reply.set_barrier_spread(measurement.barrier_us.spread);
+  for (const LinkMeasurement::Point& each : measurement.curve) {
+    wire::CurvePoint* point = reply.add_curve();
+    point->set_bytes(each.bytes);
+    point->set_us(each.us.median);
+    point->set_spread(each.us.spread);
+  }
+  return reply;
+}
+
+Result<LinkMeasurement> fromWire(const wire::MeasureLinkReply& reply) {
+  if (reply.curve().empty()) return makeError(ErrorCode::kMismatch, "the node measured a link and told no curve");
+  LinkMeasurement measurement;
+  measurement.transport = printable(reply.transport());
+  measurement.bandwidth_gbit_per_s = {reply.bandwidth_gbit_per_s(), reply.bandwidth_spread()};
+  measurement.barrier_us = {reply.barrier_us(), reply.barrier_spread()};
+  for (const wire::CurvePoint& each : reply.curve()) measurement.curve.push_back({each.bytes(), {each.us(), each.spread()}});
+  measurement.latency_us = measurement.curve.front().us;
+  return measurement;
+}
+
+wire::MeasureGroupReply toWire(const collectives::Calibration& calibration) {
+  wire::MeasureGroupReply reply;
+  reply.set_barrier_us(calibration.barrier_us);
+  for (const collectives::Thresholds::Step& each : calibration.thresholds.steps) {
+    wire::MeasureGroupReply::Step* step = reply.add_steps();
+    step->set_algorithm(std::string(collectives::name(each.algorithm)));
+    if (each.up_to_bytes != collectives::Thresholds::kNoLimit) step->set_up_to_bytes(each.up_to_bytes);
+  }
+  for (const collectives::Timing& each : calibration.timings) {
+    wire::MeasureGroupReply::Timing* timing = reply.add_timings();
+    timing->set_bytes(each.bytes);
+    for (const collectives::Algorithm algorithm : collectives::kAlgorithms) {
+      const auto a = static_cast<size_t>(algorithm);
+      if (each.us[a] == 0) continue;
+      wire::MeasureGroupReply::Time* time = timing->add_times();
+      time->set_algorithm(std::string(collectives::name(algorithm)));
+      time->set_us(each.us[a]);
+      time->set_spread(each.spread[a]);
+    }
+  }
+  return reply;
+}
+
+namespace {
+
+Result<collectives::Algorithm> algorithmNamed(const std::string& text) {
+  for (const collectives::Algorithm algorithm : collectives::kAlgorithms)
+    if (text == collectives::name(algorithm)) return algorithm;
+  return makeError(ErrorCode::kMismatch, "the node tells of an algorithm \"", printable(text.substr(0, 40)), "\", which is not known here");
+}
+
+}  // namespace
+
+Result<collectives::Calibration> fromWire(const wire::MeasureGroupReply& reply) {
+  collectives::Calibration calibration;
+  calibration.barrier_us = reply.barrier_us();
+  calibration.thresholds.steps.clear();
+  for (const auto& each : reply.steps()) {
+    EXO_ASSIGN(const collectives::Algorithm algorithm, algorithmNamed(each.algorithm()));
+    calibration.thresholds.steps.push_back({algorithm, each.has_up_to_bytes() ? each.up_to_bytes() : collectives::Thresholds::kNoLimit});
+  }
+  if (const Status valid = validate(calibration.thresholds); !valid.ok()) return makeError(ErrorCode::kMismatch, "the node measured a group: ", valid.error().message());
+  for (const auto& each : reply.timings()) {
+    collectives::Timing& timing = calibration.timings.emplace_back(collectives::Timing{.bytes = each.bytes()});
+    for (const auto& time : each.times()) {
+      EXO_ASSIGN(const collectives::Algorithm algorithm, algorithmNamed(time.algorithm()));
+      timing.us[static_cast<size_t>(algorithm)] = time.us();
+      timing.spread[static_cast<size_t>(algorithm)] = time.spread();
+    }
+  }
+  return calibration;
+}
+
 std::vector<ChannelArgument> livenessArguments(std::chrono::milliseconds peer_timeout) {
   // A ping after half the time without a sign of life, and the other half to answer it.
   const int half = static_cast<int>(std::max<int64_t>(100, peer_timeout.count() / 2));

@@ -11,7 +11,9 @@
 
 #include "executor/cluster/control.pb.h"
 #include "executor/cluster/generation.h"
+#include "executor/cluster/link_probe.h"
 #include "executor/cluster/measure.h"
+#include "executor/collectives/calibration.h"
 #include "ir/base/result.h"
 
 namespace exo::cluster {
@@ -34,6 +36,13 @@ GenerateStats fromWire(const wire::Done& done);
 
 wire::MeasureReply toWire(const Measurement& measurement);
 Measurement fromWire(const wire::MeasureReply& reply);
+
+wire::MeasureLinkReply toWire(const LinkMeasurement& measurement);
+/// kMismatch for one without a curve.
+Result<LinkMeasurement> fromWire(const wire::MeasureLinkReply& reply);
+wire::MeasureGroupReply toWire(const collectives::Calibration& calibration);
+/// kMismatch for an algorithm that is not known here, or steps that are none.
+Result<collectives::Calibration> fromWire(const wire::MeasureGroupReply& reply);
 
 /// Liveness on both ends: a peer that answers nothing for `peer_timeout` is gone.
 struct ChannelArgument {

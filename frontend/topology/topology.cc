@@ -14,16 +14,16 @@
 #include <set>
 #include <span>
 
-#include <nlohmann/json.hpp>
+#include "frontend/topology/json_fields.h"
 
 namespace exo {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr size_t kMaxFileBytes = 64u << 20;  // 1024 nodes with every pair linked need about 60 MB
 constexpr double kMaxRate = 1e12;            // beyond any unit used here: a slip of units or of a finger
 constexpr size_t kMaxNameBytes = 128;
+constexpr size_t kMaxPoints = 64;            // of a curve, steps or timings
+constexpr uint64_t kMaxThreads = 65536;
 
 constexpr std::string_view kTransportNames[] = {"shm", "rdma", "tcp"};  // order of TopologyLink::Transport
 
@@ -38,66 +38,8 @@ constexpr Figure<TopologyNode> kNodeFigures[] = {{"memory_gib", &TopologyNode::m
                                                  {"int8_gop_per_s", &TopologyNode::int8_gop_per_s},
                                                  {"f32_gflop_per_s", &TopologyNode::f32_gflop_per_s}};
 constexpr Figure<TopologyLink> kLinkFigures[] = {{"latency_us", &TopologyLink::latency_us},
-                                                 {"bandwidth_gbit_per_s", &TopologyLink::bandwidth_gbit_per_s}};
-
-size_t editDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
-}
-
-/// Text of an untrusted file for an error message: short and printable.
-std::string shown(std::string_view text) {
-  std::string out = "\"";
-  for (char c : text.substr(0, 64)) out += static_cast<unsigned char>(c) < 32 || c == 127 ? '?' : c;
-  return out + (text.size() > 64 ? "...\"" : "\"");
-}
-
-std::string nearest(std::string_view wanted, std::span<const std::string_view> known) {
-  if (wanted.size() > 64 || known.empty()) return "";
-  const auto best = std::min_element(known.begin(), known.end(), [&](std::string_view a, std::string_view b) {
-    return editDistance(wanted, a) < editDistance(wanted, b);
-  });
-  return " (nearest known: \"" + std::string(*best) + "\")";
-}
-
-std::string kindOf(const Json& json) {
-  if (json.is_string()) return "the string " + shown(json.get_ref<const std::string&>());
-  if (json.is_number()) return json.dump();
-  return json.is_object() ? "an object" : json.is_array() ? "an array" : json.is_null() ? "null" : json.dump();
-}
-
-Status checkFields(const Json& object, const std::string& where, std::span<const std::string_view> known) {
-  if (!object.is_object()) return invalid(where, ": must be an object, got ", kindOf(object));
-  for (const auto& [key, value] : object.items())
-    if (std::find(known.begin(), known.end(), key) == known.end())
-      return invalid(where, ": unknown field ", shown(key), nearest(key, known));
-  return {};
-}
-
-Result<std::string> stringField(const Json& object, const char* key, const std::string& where) {
-  if (!object.contains(key)) return invalid(where, ": field \"", key, "\" is missing");
-  if (!object[key].is_string()) return invalid(where, ".", key, ": must be a string, got ", kindOf(object[key]));
-  return object[key].get<std::string>();
-}
-
-Status readFigure(const Json& object, std::string_view key, const std::string& where, double& figure) {
-  const auto found = object.find(std::string(key));
-  if (found == object.end()) return {};
-  if (!found->is_number()) return invalid(where, ".", key, ": must be a number, got ", kindOf(*found));
-  figure = found->get<double>();
-  if (!(figure > 0)) return invalid(where, ".", key, ": must be above 0 (leave it out if it is unknown), got ", found->dump());
-  return {};
-}
+                                                 {"bandwidth_gbit_per_s", &TopologyLink::bandwidth_gbit_per_s},
+                                                 {"barrier_us", &TopologyLink::barrier_us}};
 
 Status readCores(const Json& object, const std::string& where, int& cores) {
   const auto found = object.find("cores");
@@ -108,14 +50,30 @@ Status readCores(const Json& object, const std::string& where, int& cores) {
   return {};
 }
 
+/// [[1, 10.5], [2, 19.8]]: a whole number and a figure each.
+template <class Use>
+Status readPairs(const Json& object, const char* key, const std::string& where, const Use& use) {
+  EXO_ASSIGN(const std::vector<Json> pairs, arrayField(object, key, where));
+  if (pairs.size() > kMaxPoints) return invalid(where, ".", key, ": at most ", kMaxPoints, " points, got ", pairs.size());
+  for (const Json& pair : pairs) {
+    if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_unsigned() || !pair[1].is_number())
+      return invalid(where, ".", key, ": each point must be a whole number and a figure, as [64, 2.5], got ", shown(pair.dump()));
+    use(pair[0].get<uint64_t>(), pair[1].get<double>());
+  }
+  return {};
+}
+
 Result<TopologyNode> readNode(const Json& json, const std::string& where) {
-  constexpr std::string_view known[] = {"name", "address", "memory_gib", "cores", "read_gb_per_s", "int8_gop_per_s", "f32_gflop_per_s"};
+  constexpr std::string_view known[] = {"name", "address", "memory_gib", "cores", "read_gb_per_s", "int8_gop_per_s", "f32_gflop_per_s", "read_by_threads"};
   EXO_TRY(checkFields(json, where, known));
   TopologyNode node;
   EXO_ASSIGN(node.name, stringField(json, "name", where));
   EXO_ASSIGN(node.address, stringField(json, "address", where));
   for (const auto& figure : kNodeFigures) EXO_TRY(readFigure(json, figure.name, where, node.*figure.member));
   EXO_TRY(readCores(json, where, node.cores));
+  EXO_TRY(readPairs(json, "read_by_threads", where, [&](uint64_t threads, double rate) {
+    node.read_by_threads.push_back({static_cast<int>(std::min<uint64_t>(threads, kMaxThreads + 1)), rate});
+  }));
   return node;
 }
 
@@ -128,7 +86,7 @@ Result<TopologyLink::Transport> readTransport(const Json& json, const std::strin
 }
 
 Result<TopologyLink> readLink(const Json& json, const std::string& where) {
-  constexpr std::string_view known[] = {"between", "transport", "latency_us", "bandwidth_gbit_per_s"};
+  constexpr std::string_view known[] = {"between", "transport", "latency_us", "bandwidth_gbit_per_s", "barrier_us", "curve"};
   EXO_TRY(checkFields(json, where, known));
   const auto between = json.find("between");
   if (between == json.end()) return invalid(where, ": field \"between\" is missing");
@@ -139,31 +97,77 @@ Result<TopologyLink> readLink(const Json& json, const std::string& where) {
   link.to = (*between)[1].get<std::string>();
   EXO_ASSIGN(link.transport, readTransport(json, where));
   for (const auto& figure : kLinkFigures) EXO_TRY(readFigure(json, figure.name, where, link.*figure.member));
+  EXO_TRY(readPairs(json, "curve", where, [&](uint64_t bytes, double us) { link.curve.push_back({bytes, us}); }));
   return link;
 }
 
-Result<uint64_t> bytesField(const Json& object, const char* key, const std::string& where) {
-  const Json& value = object[key];
-  if (!value.is_number_unsigned()) return invalid(where, ".", key, ": must be a whole number of bytes, got ", kindOf(value));
-  return value.get<uint64_t>();
+Result<ReduceStep> readStep(const Json& json, const std::string& where) {
+  constexpr std::string_view known[] = {"algorithm", "up_to_bytes"};
+  EXO_TRY(checkFields(json, where, known));
+  EXO_ASSIGN(const std::string text, stringField(json, "algorithm", where));
+  const auto found = std::find(std::begin(kReduceAlgorithmNames), std::end(kReduceAlgorithmNames), text);
+  if (found == std::end(kReduceAlgorithmNames))
+    return invalid(where, ".algorithm: must be one-shot, two-shot, chain or hierarchical, got ", shown(text));
+  ReduceStep step{static_cast<ReduceAlgorithm>(found - std::begin(kReduceAlgorithmNames)), std::nullopt};
+  if (json.contains("up_to_bytes")) {
+    EXO_ASSIGN(step.up_to_bytes, bytesField(json, "up_to_bytes", where));
+  }
+  return step;
+}
+
+Result<TopologyCollective::Timing> readTiming(const Json& json, const std::string& where) {
+  constexpr std::string_view known[] = {"bytes", "one-shot", "two-shot", "chain", "hierarchical"};
+  EXO_TRY(checkFields(json, where, known));
+  if (!json.contains("bytes")) return invalid(where, ": field \"bytes\" is missing");
+  TopologyCollective::Timing timing;
+  EXO_ASSIGN(timing.bytes, bytesField(json, "bytes", where));
+  for (int a = 0; a < kNumReduceAlgorithms; ++a) EXO_TRY(readFigure(json, kReduceAlgorithmNames[a], where, timing.us[a]));
+  return timing;
+}
+
+/// What files had before "steps": one-shot up to one_shot_bytes, two-shot up to two_shot_bytes, chain above.
+Result<std::vector<ReduceStep>> readOldSteps(const Json& json, const std::string& where) {
+  EXO_ASSIGN(const uint64_t one_shot_bytes, bytesField(json, "one_shot_bytes", where));
+  std::vector<ReduceStep> steps = {{ReduceAlgorithm::kOneShot, one_shot_bytes}};
+  if (!json.contains("two_shot_bytes")) {
+    steps.push_back({ReduceAlgorithm::kTwoShot, std::nullopt});
+    return steps;
+  }
+  EXO_ASSIGN(const uint64_t two_shot_bytes, bytesField(json, "two_shot_bytes", where));
+  if (two_shot_bytes < one_shot_bytes) return invalid(where, ".two_shot_bytes: must not be below one_shot_bytes, ", one_shot_bytes, ", got ", two_shot_bytes);
+  if (two_shot_bytes > one_shot_bytes) steps.push_back({ReduceAlgorithm::kTwoShot, two_shot_bytes});
+  steps.push_back({ReduceAlgorithm::kChain, std::nullopt});
+  return steps;
 }
 
 Result<TopologyCollective> readCollective(const Json& json, const std::string& where) {
-  constexpr std::string_view known[] = {"operation", "group", "one_shot_bytes", "two_shot_bytes"};
+  constexpr std::string_view known[] = {"operation", "group", "steps", "barrier_us", "timings", "one_shot_bytes", "two_shot_bytes"};
   EXO_TRY(checkFields(json, where, known));
   EXO_ASSIGN(const std::string operation, stringField(json, "operation", where));
   if (operation != "all_reduce") return invalid(where, ".operation: must be all_reduce, got ", shown(operation));
-  for (const char* key : {"group", "one_shot_bytes"})
-    if (!json.contains(key)) return invalid(where, ": field \"", key, "\" is missing");
+  if (!json.contains("group")) return invalid(where, ": field \"group\" is missing");
   TopologyCollective collective;
   if (!json["group"].is_array()) return invalid(where, ".group: must be an array of node names, got ", kindOf(json["group"]));
   for (const Json& name : json["group"]) {
     if (!name.is_string()) return invalid(where, ".group: must be an array of node names, got ", kindOf(name), " in it");
     collective.group.push_back(name.get<std::string>());
   }
-  EXO_ASSIGN(collective.one_shot_bytes, bytesField(json, "one_shot_bytes", where));
-  if (json.contains("two_shot_bytes")) {
-    EXO_ASSIGN(collective.two_shot_bytes, bytesField(json, "two_shot_bytes", where));
+  EXO_TRY(readFigure(json, "barrier_us", where, collective.barrier_us));
+  EXO_ASSIGN(const std::vector<Json> timings, arrayField(json, "timings", where));
+  for (size_t i = 0; i < timings.size(); ++i) {
+    EXO_ASSIGN(const TopologyCollective::Timing timing, readTiming(timings[i], where + ".timings[" + std::to_string(i) + "]"));
+    collective.timings.push_back(timing);
+  }
+  if (json.contains("one_shot_bytes") == json.contains("steps"))
+    return invalid(where, json.contains("steps") ? ": \"steps\" and \"one_shot_bytes\" say the same thing twice" : ": field \"steps\" is missing");
+  if (json.contains("one_shot_bytes")) {
+    EXO_ASSIGN(collective.steps, readOldSteps(json, where));
+    return collective;
+  }
+  EXO_ASSIGN(const std::vector<Json> steps, arrayField(json, "steps", where));
+  for (size_t i = 0; i < steps.size(); ++i) {
+    EXO_ASSIGN(const ReduceStep step, readStep(steps[i], where + ".steps[" + std::to_string(i) + "]"));
+    collective.steps.push_back(step);
   }
   return collective;
 }
@@ -197,6 +201,43 @@ Status checkFigures(const Owner& owner, std::span<const Figure<Owner>> figures, 
   return {};
 }
 
+/// Ascending and within bounds.
+template <class Point, class Key, class Value>
+Status checkPoints(const std::vector<Point>& points, const std::string& where, const Key& key, uint64_t most, const Value& value) {
+  if (points.size() > kMaxPoints) return invalid(where, ": at most ", kMaxPoints, " points, got ", points.size());
+  for (size_t i = 0; i < points.size(); ++i) {
+    const uint64_t at = key(points[i]);
+    if (at == 0 || at > most) return invalid(where, ": a point must lie between 1 and ", most, ", got ", at);
+    if (i > 0 && at <= key(points[i - 1])) return invalid(where, ": points must ascend, got ", at, " after ", key(points[i - 1]));
+    if (!(value(points[i]) > 0 && value(points[i]) <= kMaxRate)) return invalid(where, ": a figure must lie above 0 and up to ", kMaxRate, ", got ", value(points[i]));
+  }
+  return {};
+}
+
+Status checkSteps(const TopologyCollective& collective, const std::string& where) {
+  const std::vector<ReduceStep>& steps = collective.steps;
+  if (steps.empty() || steps.size() > kMaxPoints || steps.back().up_to_bytes)
+    return invalid(where, ".steps: must be 1 to ", kMaxPoints, " steps, the last of which has no \"up_to_bytes\"");
+  for (size_t i = 0; i + 1 < steps.size(); ++i) {
+    if (!steps[i].up_to_bytes) return invalid(where, ".steps[", i, "]: only the last step has no \"up_to_bytes\"");
+    if (i > 0 && *steps[i].up_to_bytes <= *steps[i - 1].up_to_bytes)
+      return invalid(where, ".steps[", i, "].up_to_bytes: must be above that of the step before, ", *steps[i - 1].up_to_bytes, ", got ", *steps[i].up_to_bytes);
+  }
+  return {};
+}
+
+Status checkTimings(const TopologyCollective& collective, const std::string& where) {
+  const std::vector<TopologyCollective::Timing>& timings = collective.timings;
+  if (timings.size() > kMaxPoints) return invalid(where, ".timings: at most ", kMaxPoints, ", got ", timings.size());
+  for (size_t i = 0; i < timings.size(); ++i) {
+    if (i > 0 && timings[i].bytes <= timings[i - 1].bytes)
+      return invalid(where, ".timings[", i, "].bytes: must be above that of the one before, ", timings[i - 1].bytes, ", got ", timings[i].bytes);
+    for (const double us : timings[i].us)
+      if (!(us >= 0 && us <= kMaxRate)) return invalid(where, ".timings[", i, "]: a figure must lie between 0 and ", kMaxRate, ", got ", us);
+  }
+  return {};
+}
+
 Status checkNodes(const Topology& topology, const std::string& file, std::map<std::string, size_t>& index_of) {
   if (topology.nodes.empty()) return invalid(file, ": nodes: must name at least one node");
   if (topology.nodes.size() > kMaxTopologyNodes)
@@ -215,6 +256,8 @@ Status checkNodes(const Topology& topology, const std::string& file, std::map<st
       return invalid(where, ".address: ", shown(node.address), " is also the address of nodes[", at->second, "]");
     EXO_TRY(checkFigures<TopologyNode>(node, kNodeFigures, where));
     if (node.cores < 0) return invalid(where, ".cores: must not be negative, got ", node.cores);
+    EXO_TRY(checkPoints(node.read_by_threads, where + ".read_by_threads", [](const auto& read) { return static_cast<uint64_t>(read.threads); }, kMaxThreads,
+                        [](const auto& read) { return read.gb_per_s; }));
   }
   return {};
 }
@@ -238,6 +281,7 @@ Status checkLinks(const Topology& topology, const std::string& file, const std::
     if (!seen.emplace(low, high, link.transport).second)
       return invalid(where, ": a second ", toString(link.transport), " link between ", shown(link.from), " and ", shown(link.to));
     EXO_TRY(checkFigures<TopologyLink>(link, kLinkFigures, where));
+    EXO_TRY(checkPoints(link.curve, where + ".curve", [](const auto& point) { return point.bytes; }, uint64_t{1} << 40, [](const auto& point) { return point.us; }));
   }
   return {};
 }
@@ -254,8 +298,9 @@ Status checkCollectives(const Topology& topology, const std::string& file, const
     }
     if (group.size() < 2) return invalid(where, ".group: must name two nodes or more, got ", group.size());
     if (!seen.insert(std::move(group)).second) return invalid(where, ".group: these nodes stand in an earlier entry already");
-    if (collective.two_shot_bytes.value_or(collective.one_shot_bytes) < collective.one_shot_bytes)
-      return invalid(where, ".two_shot_bytes: must not be below one_shot_bytes, ", collective.one_shot_bytes, ", got ", *collective.two_shot_bytes);
+    EXO_TRY(checkSteps(collective, where));
+    EXO_TRY(checkTimings(collective, where));
+    if (!(collective.barrier_us >= 0 && collective.barrier_us <= kMaxRate)) return invalid(where, ".barrier_us: must lie between 0 and ", kMaxRate, ", got ", collective.barrier_us);
   }
   return {};
 }
@@ -289,11 +334,6 @@ Result<Json> parseJson(std::string_view text, const std::string& file) {
   }
 }
 
-Result<std::vector<Json>> arrayField(const Json& json, const char* key, const std::string& file) {
-  if (!json[key].is_array()) return invalid(file, ": ", key, ": must be an array, got ", kindOf(json[key]));
-  return std::vector<Json>(json[key].begin(), json[key].end());
-}
-
 }  // namespace
 
 std::string_view toString(TopologyLink::Transport transport) { return kTransportNames[static_cast<size_t>(transport)]; }
@@ -304,25 +344,17 @@ Result<Topology> parseTopology(std::string_view text, const std::string& file) {
   EXO_TRY(checkFields(json, file, known));
   if (!json.contains("nodes")) return invalid(file, ": field \"nodes\" is missing");
   Topology topology;
-  EXO_ASSIGN(const std::vector<Json> nodes, arrayField(json, "nodes", file));
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    EXO_ASSIGN(TopologyNode node, readNode(nodes[i], file + ": nodes[" + std::to_string(i) + "]"));
-    topology.nodes.push_back(std::move(node));
-  }
-  if (json.contains("links")) {
-    EXO_ASSIGN(const std::vector<Json> links, arrayField(json, "links", file));
-    for (size_t i = 0; i < links.size(); ++i) {
-      EXO_ASSIGN(TopologyLink link, readLink(links[i], file + ": links[" + std::to_string(i) + "]"));
-      topology.links.push_back(std::move(link));
+  const auto readAll = [&](const char* key, auto read, auto& out) -> Status {
+    EXO_ASSIGN(const std::vector<Json> elements, arrayField(json, key, file));
+    for (size_t i = 0; i < elements.size(); ++i) {
+      EXO_ASSIGN(auto element, read(elements[i], file + ": " + key + "[" + std::to_string(i) + "]"));
+      out.push_back(std::move(element));
     }
-  }
-  if (json.contains("collectives")) {
-    EXO_ASSIGN(const std::vector<Json> collectives, arrayField(json, "collectives", file));
-    for (size_t i = 0; i < collectives.size(); ++i) {
-      EXO_ASSIGN(TopologyCollective collective, readCollective(collectives[i], file + ": collectives[" + std::to_string(i) + "]"));
-      topology.collectives.push_back(std::move(collective));
-    }
-  }
+    return {};
+  };
+  EXO_TRY(readAll("nodes", readNode, topology.nodes));
+  EXO_TRY(readAll("links", readLink, topology.links));
+  EXO_TRY(readAll("collectives", readCollective, topology.collectives));
   EXO_TRY(check(topology, file));
   return topology;
 }
@@ -339,30 +371,58 @@ Result<Topology> readTopology(const std::string& path) {
   return parseTopology(text, path);
 }
 
+namespace {
+
+Json nodeJson(const TopologyNode& node) {
+  Json json{{"name", node.name}, {"address", node.address}};
+  for (const auto& figure : kNodeFigures)
+    if (node.*figure.member > 0) json[std::string(figure.name)] = node.*figure.member;
+  if (node.cores > 0) json["cores"] = node.cores;
+  for (const auto& read : node.read_by_threads) json["read_by_threads"].push_back({read.threads, read.gb_per_s});
+  return json;
+}
+
+Json linkJson(const TopologyLink& link) {
+  Json json{{"between", {link.from, link.to}}, {"transport", toString(link.transport)}};
+  for (const auto& figure : kLinkFigures)
+    if (link.*figure.member > 0) json[std::string(figure.name)] = link.*figure.member;
+  for (const auto& point : link.curve) json["curve"].push_back({point.bytes, point.us});
+  return json;
+}
+
+Json collectiveJson(const TopologyCollective& collective) {
+  Json json{{"operation", "all_reduce"}, {"group", collective.group}};
+  for (const ReduceStep& step : collective.steps) {
+    Json one{{"algorithm", kReduceAlgorithmNames[static_cast<size_t>(step.algorithm)]}};
+    if (step.up_to_bytes) one["up_to_bytes"] = *step.up_to_bytes;
+    json["steps"].push_back(std::move(one));
+  }
+  if (collective.barrier_us > 0) json["barrier_us"] = collective.barrier_us;
+  for (const auto& timing : collective.timings) {
+    Json one{{"bytes", timing.bytes}};
+    for (int a = 0; a < kNumReduceAlgorithms; ++a)
+      if (timing.us[a] > 0) one[kReduceAlgorithmNames[a]] = timing.us[a];
+    json["timings"].push_back(std::move(one));
+  }
+  return json;
+}
+
+/// One element on a line: a curve is read by people as well.
+template <class Elements, class ToJson>
+std::string listText(const char* key, const Elements& elements, const ToJson& toJson) {
+  std::string out = std::string(" \"") + key + "\": [";
+  for (size_t i = 0; i < elements.size(); ++i) out += (i == 0 ? "\n  " : ",\n  ") + toJson(elements[i]).dump();
+  return out + "]";
+}
+
+}  // namespace
+
 Result<std::string> formatTopology(const Topology& topology) {
   EXO_TRY(check(topology, "topology"));
-  Json nodes = Json::array(), links = Json::array();
-  for (const TopologyNode& node : topology.nodes) {
-    Json json{{"name", node.name}, {"address", node.address}};
-    for (const auto& figure : kNodeFigures)
-      if (node.*figure.member > 0) json[std::string(figure.name)] = node.*figure.member;
-    if (node.cores > 0) json["cores"] = node.cores;
-    nodes.push_back(std::move(json));
-  }
-  for (const TopologyLink& link : topology.links) {
-    Json json{{"between", {link.from, link.to}}, {"transport", toString(link.transport)}};
-    for (const auto& figure : kLinkFigures)
-      if (link.*figure.member > 0) json[std::string(figure.name)] = link.*figure.member;
-    links.push_back(std::move(json));
-  }
-  Json whole{{"nodes", nodes}, {"links", links}};
-  for (const TopologyCollective& collective : topology.collectives) {
-    Json json{{"operation", "all_reduce"}, {"group", collective.group}, {"one_shot_bytes", collective.one_shot_bytes}};
-    if (collective.two_shot_bytes) json["two_shot_bytes"] = *collective.two_shot_bytes;
-    whole["collectives"].push_back(std::move(json));
-  }
   try {
-    return whole.dump(2) + "\n";
+    std::string out = "{\n" + listText("nodes", topology.nodes, nodeJson) + ",\n" + listText("links", topology.links, linkJson);
+    if (!topology.collectives.empty()) out += ",\n" + listText("collectives", topology.collectives, collectiveJson);
+    return out + "\n}\n";
   } catch (const std::exception& failure) {  // a name that is not UTF-8
     return invalid("topology: cannot be written as JSON: ", failure.what());
   }

@@ -2,12 +2,16 @@
 // writes it:
 //
 //   {"nodes": [{"name": "desk", "address": "10.0.0.2:52416", "memory_gib": 64, "cores": 16, "read_gb_per_s": 80,
-//               "int8_gop_per_s": 2000, "f32_gflop_per_s": 900}, ...],
-//    "links": [{"between": ["desk", "mini"], "transport": "tcp", "latency_us": 28, "bandwidth_gbit_per_s": 9.4}, ...],
-//    "collectives": [{"operation": "all_reduce", "group": ["desk", "mini", "nas"], "one_shot_bytes": 65536,
-//                     "two_shot_bytes": 4194304}, ...]}
+//               "int8_gop_per_s": 2000, "f32_gflop_per_s": 900, "read_by_threads": [[1, 21.5], [2, 40], ...]}, ...],
+//    "links": [{"between": ["desk", "mini"], "transport": "tcp", "latency_us": 28, "bandwidth_gbit_per_s": 9.4,
+//               "barrier_us": 31, "curve": [[64, 28], [256, 28.5], ...]}, ...],
+//    "collectives": [{"operation": "all_reduce", "group": ["desk", "mini", "nas"], "barrier_us": 45,
+//                     "steps": [{"algorithm": "one-shot", "up_to_bytes": 65536}, {"algorithm": "two-shot"}],
+//                     "timings": [{"bytes": 4096, "one-shot": 61, "two-shot": 88, "chain": 140}, ...]}, ...]}
 //
-// "collectives": up to which size a group takes which algorithm; without "two_shot_bytes" the second has no limit.
+// "curve": bytes of a message and half its round trip in us. "collectives": up to which size a group takes which algorithm
+// (executor/collectives/algorithms.h), and what was measured, in us. Of files made before there were steps, "one_shot_bytes"
+// and "two_shot_bytes" are read as such.
 // A node needs its name and address only; what is left out is unknown (0 in Topology) and the planner says what it
 // assumes. A file is untrusted: every field is checked, an unknown one is refused with the nearest known name.
 #pragma once

@@ -65,14 +65,7 @@ double CostModel::usableBytes(int node) const { return std::max(0.0, rates_.node
 
 Group CostModel::group(std::vector<int> nodes) const {
   Group group{.nodes = std::move(nodes)};
-  group.bytes_per_s = std::numeric_limits<double>::infinity();
-  for (size_t a = 0; a < group.nodes.size(); ++a) {
-    for (size_t b = a + 1; b < group.nodes.size(); ++b) {
-      const LinkRates& link = rates_.link(group.nodes[a], group.nodes[b]);
-      group.latency_s = std::max(group.latency_s, link.latency_s);
-      group.bytes_per_s = std::min(group.bytes_per_s, link.bytes_per_s);
-    }
-  }
+  group.reduce = ReduceTime(rates_, group.nodes);
   const auto comm = [&](Phase phase) {
     return runningSum(model_.units, [&](const UnitCosts& unit) {
       double seconds = 0;
@@ -86,22 +79,31 @@ Group CostModel::group(std::vector<int> nodes) const {
 }
 
 double CostModel::collectiveSeconds(const Group& group, double payload) const {
-  const double n = static_cast<double>(group.nodes.size());
-  if (n < 2) return 0;
-  const double one_shot = group.latency_s + (n - 1) * payload / group.bytes_per_s;
-  return std::min(one_shot, 2 * group.latency_s + 2 * (n - 1) / n * payload / group.bytes_per_s);
+  if (payload <= bf16_above_bytes_ || group.nodes.size() < 2) return group.reduce.seconds(payload);
+  // f32 is read and bf16 written, then the other way round.
+  double read = std::numeric_limits<double>::infinity();
+  for (const int node : group.nodes) read = std::min(read, rates_.nodes[static_cast<size_t>(node)].read_bytes_per_s);
+  return group.reduce.directSeconds(payload / 2) + 3 * payload / read;
+}
+
+CostModel CostModel::withBf16() const {
+  CostModel out = *this;
+  out.bf16_above_bytes_ = 64 * 1024;
+  for (const UnitCosts& unit : model_.units)
+    for (const double payload : unit.decode.payloads) out.bf16_above_bytes_ = std::max(out.bf16_above_bytes_, payload);
+  return out;
 }
 
 double CostModel::transferSeconds(const Group& from, const Group& to, double payload) const {
   double slowest = 0;
   for (size_t i = 0; i < from.nodes.size(); ++i) {
-    double latency = 0, seconds = 0;
+    double first = 0, seconds = 0;  // of a receiver: the sender's other messages go before it
     for (size_t j = i; j < to.nodes.size(); j += from.nodes.size()) {
       const LinkRates& link = rates_.link(from.nodes[i], to.nodes[j]);
-      latency = std::max(latency, link.latency_s);
+      first = std::max(first, link.seconds(payload) - payload / link.bytes_per_s);
       seconds += payload / link.bytes_per_s;
     }
-    slowest = std::max(slowest, latency + seconds);
+    slowest = std::max(slowest, first + seconds);
   }
   return slowest;
 }

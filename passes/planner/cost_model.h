@@ -5,9 +5,8 @@
 //   bytes: weights once per step (expected distinct experts only), the KV cache at the context, activations in and out.
 // Time of a rank:             whole_i + share_i * split_i, sums over the ops of its stage.
 // Time of a stage:            max over its ranks + its collectives.
-// One collective, n ranks, payload b, a = largest latency and B = least bandwidth of any pair in the group:
-//   min(a + (n-1) b / B,               one-shot: every rank writes its payload to the n-1 others
-//       2a + 2 (n-1)/n b / B)          reduce-scatter, then all-gather
+// One collective: by the algorithm that will run, measured or reckoned from the links: reduce_time.h. With bf16 on the wire,
+//   payloads of prefill above those of decode travel as half the bytes, at the cost of rounding and widening them.
 // Time of a step:             sum over stages + transfers + step descriptor + returned tokens.
 //   Transfer between stages:  a + ceil(n_next / n) b / B: rank j of the next stage takes from rank j mod n of this one.
 //   Step descriptor: rank 0 to all, one latency; a transfer brings the outputs from the last stage back to the first.
@@ -25,6 +24,7 @@
 
 #include "passes/planner/model_costs.h"
 #include "passes/planner/rates.h"
+#include "passes/planner/reduce_time.h"
 #include "passes/planner/shares.h"
 
 namespace exo {
@@ -40,7 +40,7 @@ struct MemoryUse {
 /// Ranks that work on one stage together.
 struct Group {
   std::vector<int> nodes;              // indices into Rates::nodes
-  double latency_s = 0, bytes_per_s = 1;
+  ReduceTime reduce;
   std::vector<double> decode_comm_s, prefill_comm_s;  // of units [0, u)
 };
 
@@ -68,6 +68,10 @@ class CostModel {
   /// One rank's memory for its share of units [begin, end).
   MemoryUse memory(const Group& group, int begin, int end, double share) const;
   double collectiveSeconds(const Group& group, double payload) const;
+  /// The same costs when f32 payloads above the largest of decode, and above 64 KiB, travel as bf16.
+  CostModel withBf16() const;
+  /// Payloads above this travel as bf16; infinite: none.
+  double bf16AboveBytes() const { return bf16_above_bytes_; }
   /// The busiest sender's time.
   double transferSeconds(const Group& from, const Group& to, double payload) const;
 
@@ -83,6 +87,7 @@ class CostModel {
   ModelCosts model_;
   Rates rates_;
   double reserve_bytes_;
+  double bf16_above_bytes_ = std::numeric_limits<double>::infinity();
   std::vector<NodeTimes> times_;
   std::vector<double> split_weights_, whole_weights_, head_weights_, kv_;  // of units [0, u)
 };

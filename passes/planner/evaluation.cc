@@ -55,8 +55,10 @@ void countMessages(const CostModel& model, const Evaluation& e, size_t stage, si
   const double n = static_cast<double>(group.nodes.size());
   for (int u = e.cuts[stage]; u < e.cuts[stage + 1] && n > 1; ++u) {
     for (double payload : model.model().units[static_cast<size_t>(u)].decode.payloads) {
-      const bool is_one_shot = group.latency_s + (n - 1) * payload / group.bytes_per_s <= model.collectiveSeconds(group, payload);
-      out.sent_messages += (is_one_shot ? 1 : 2) * (n - 1);
+      const ReduceAlgorithm algorithm = group.reduce.algorithm(payload);
+      const bool is_one_shot = algorithm == ReduceAlgorithm::kOneShot;
+      // Along the chain: one to either neighbour, but for the ends.
+      out.sent_messages += algorithm == ReduceAlgorithm::kChain ? 2 * (n - 1) / n : (is_one_shot ? 1 : 2) * (n - 1);
       out.sent_bytes += is_one_shot ? (n - 1) * payload : 2 * (n - 1) / n * payload;
     }
   }

@@ -49,6 +49,13 @@ Result<Strategy> parseStrategy(std::string_view text) {
   return strategy;
 }
 
+Result<WireChoice> parseWireChoice(std::string_view text) {
+  if (text == "f32") return WireChoice::kF32;
+  if (text == "bf16") return WireChoice::kBf16;
+  if (text == "auto") return WireChoice::kAuto;
+  return invalid("--wire: expected f32, bf16 or auto, got \"", text.substr(0, 64), "\"");
+}
+
 std::string toString(const Strategy& strategy) {
   switch (strategy.kind) {
     case Strategy::Kind::kAuto: return "auto";
@@ -122,6 +129,8 @@ class Planning {
                                     units[static_cast<size_t>(best.cuts[s + 1] - 1)].end_block, best.stages[s].shares});
     }
     result.plan.notes = std::move(notes);
+    for (const Group& group : best.groups) result.reduces.push_back(reduceOf(group));
+    chooseWire(best, result);
     noteLeftOut(best, result.plan.notes);
     noteKvHeads(best, result.plan.notes);
     result.alternatives = losers(chosen, result.name);
@@ -129,6 +138,34 @@ class Planning {
   }
 
  private:
+  static StageReduce reduceOf(const Group& group) {
+    using enum ReduceTime::Source;
+    if (group.nodes.size() < 2) return {};
+    const ReduceTime::Source source = group.reduce.source();
+    const char* const from = group.nodes.size() == 2 ? "two ranks have no choice" : source == kMeasured ? "measured" : source == kPredicted ? "reckoned from the links" : "by default";
+    return {source == kDefault ? std::vector<ReduceStep>{} : group.reduce.steps(), stepsText(group.reduce.steps()) + " (" + from + ")"};
+  }
+
+  /// bf16 changes prefill only, so that the arrangement chosen for decode stays.
+  void chooseWire(const Evaluation& best, PlannerResult& result) const {
+    constexpr double kWorthwhile = 0.98;
+    if (request_.wire == WireChoice::kF32) return;
+    const CostModel rounding = model_.withBf16();
+    const std::optional<Evaluation> rounded = evaluate(rounding, best.arrangement, Cut::kBalanced, MemoryLimit::kIgnore);
+    const double before_s = result.prediction.seconds_to_first_token;
+    // The cuts may differ from those of `best` (filled instead of balanced): both are taken from one.
+    const std::optional<Evaluation> plain = evaluate(model_, best.arrangement, Cut::kBalanced, MemoryLimit::kIgnore);
+    const double ratio = rounded && plain ? rounded->seconds_to_first_token / plain->seconds_to_first_token : 1;
+    const std::string figures = milliseconds(before_s * ratio) + " to the first token against " + milliseconds(before_s);
+    if (request_.wire == WireChoice::kAuto && ratio > kWorthwhile) {
+      result.plan.notes.push_back("all_reduce stays in f32: bf16 on the wire would take " + figures);
+      return;
+    }
+    result.bf16_above_bytes = static_cast<uint64_t>(rounding.bf16AboveBytes());
+    result.prediction.seconds_to_first_token *= ratio;
+    result.plan.notes.push_back("all_reduce of more than " + bytesText(rounding.bf16AboveBytes()) + " travels as bf16: " + figures + "; answers may differ from one node's");
+  }
+
   static constexpr double kAlike = 0.01;  // times closer than this are a draw: no prediction is that good
 
   /// The fitting ones are sorted by time per token.

@@ -28,8 +28,15 @@ struct Strategy {
 Result<Strategy> parseStrategy(std::string_view text);
 std::string toString(const Strategy& strategy);
 
+/// How all_reduce writes numbers into messages. bf16 only in prefill, and only when asked for: it rounds, so that the answer
+/// of several nodes is no longer that of one.
+enum class WireChoice { kF32, kBf16, kAuto /* bf16 where the first token comes at least 2 % earlier */ };
+/// "f32", "bf16", "auto"
+Result<WireChoice> parseWireChoice(std::string_view text);
+
 struct PlanRequest {
   Strategy strategy;
+  WireChoice wire = WireChoice::kF32;
   int64_t max_context = 4096;        // tokens per sequence
   int64_t max_step_tokens = 512;     // tokens of the largest step
   int64_t batch = 1;                 // sequences decoding together
@@ -64,10 +71,18 @@ struct Alternative {
   std::string reason;                // why it was not taken
 };
 
+/// How the ranks of a stage add up.
+struct StageReduce {
+  std::vector<ReduceStep> steps;      // for the program; empty: the executor's defaults
+  std::string text;                   // for people, with where the steps come from
+};
+
 struct PlannerResult {
   std::string name;                  // of the chosen arrangement
   ParallelPlan plan;
   Prediction prediction;
+  std::vector<StageReduce> reduces;   // by stage
+  uint64_t bf16_above_bytes = 0;      // f32 payloads larger than this travel as bf16; 0: none
   std::vector<Alternative> alternatives;  // best first
   PlanRequest request;
 };

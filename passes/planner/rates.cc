@@ -4,6 +4,8 @@
 #include <cmath>
 #include <map>
 
+#include "passes/link_time.h"
+
 namespace exo {
 namespace {
 
@@ -11,11 +13,11 @@ using Transport = TopologyLink::Transport;
 
 LinkRates defaultLink(Transport transport) {
   switch (transport) {
-    case Transport::kShm: return {transport, 2e-6, 100e9 / 8};
-    case Transport::kRdma: return {transport, 3e-6, 100e9 / 8};
+    case Transport::kShm: return {transport, 2e-6, 100e9 / 8, {}, false};
+    case Transport::kRdma: return {transport, 3e-6, 100e9 / 8, {}, false};
     case Transport::kTcp: break;
   }
-  return {Transport::kTcp, 30e-6, 10e9 / 8};
+  return {Transport::kTcp, 30e-6, 10e9 / 8, {}, false};
 }
 
 bool isFigure(double value) { return std::isfinite(value) && value >= 0; }
@@ -104,6 +106,8 @@ Status applyLinks(const Topology& topology, Rates& rates) {
     LinkRates measured = defaultLink(link.transport);
     if (link.latency_us > 0) measured.latency_s = link.latency_us * 1e-6;
     if (link.bandwidth_gbit_per_s > 0) measured.bytes_per_s = link.bandwidth_gbit_per_s * 1e9 / 8;
+    measured.curve = link.curve;
+    measured.is_measured = !link.curve.empty() || (link.latency_us > 0 && link.bandwidth_gbit_per_s > 0);
     const size_t a = from->second, b = to->second, n = rates.nodes.size();
     const bool is_second = std::exchange(given[std::minmax(a, b)], true);
     if (is_second && measured.seconds(kTypicalBytes) >= rates.links[a * n + b].seconds(kTypicalBytes)) continue;
@@ -116,13 +120,35 @@ Status applyLinks(const Topology& topology, Rates& rates) {
   return {};
 }
 
+Status applyCollectives(const Topology& topology, Rates& rates) {
+  std::map<std::string, int> index_of, host_of;
+  for (size_t i = 0; i < topology.nodes.size(); ++i) {
+    index_of[topology.nodes[i].name] = static_cast<int>(i);
+    rates.hosts.push_back(host_of.try_emplace(hostOf(topology.nodes[i]), static_cast<int>(i)).first->second);
+  }
+  for (const TopologyCollective& collective : topology.collectives) {
+    ReduceRates& reduce = rates.reduces.emplace_back(ReduceRates{{}, collective.steps, collective.timings});
+    for (const std::string& name : collective.group) {
+      const auto found = index_of.find(name);
+      if (found == index_of.end()) return invalid("topology: collective of \"", name, "\": no such node");
+      reduce.nodes.push_back(found->second);
+    }
+  }
+  return {};
+}
+
 }  // namespace
+
+double LinkRates::seconds(double bytes) const {
+  return curve.empty() ? latency_s + bytes / bytes_per_s : interpolatedUs(curve, 1e6 / bytes_per_s, bytes) * 1e-6;
+}
 
 Result<Rates> resolveRates(const Topology& topology) {
   Rates rates;
   EXO_TRY(resolveNodes(topology, rates));
   assumeLinks(topology, rates);
   EXO_TRY(applyLinks(topology, rates));
+  EXO_TRY(applyCollectives(topology, rates));
   return rates;
 }
 

@@ -148,6 +148,8 @@ std::string reportText(const PlannerResult& result, const Module& local, std::sp
       << "\nMemory and work per node" << (is_exact ? "" : " (predicted)") << "\n"
       << memoryTable(ranks);
   if (ranks.size() > 1) out << "\nSent per token" << (request.batch > 1 ? " step" : "") << "\n" << trafficTable(ranks);
+  for (size_t s = 0; s < result.reduces.size(); ++s)
+    if (!result.reduces[s].text.empty()) out << (s == 0 || result.reduces[s - 1].text.empty() ? "\nall_reduce\n" : "") << "  stage " << s << ": " << result.reduces[s].text << "\n";
   if (!result.alternatives.empty()) out << "\nAlso considered\n" << alternativesTable(result.alternatives);
   list(out, "Not split, and why", notes);
   list(out, "Assumed and decided", result.plan.notes);
@@ -156,16 +158,19 @@ std::string reportText(const PlannerResult& result, const Module& local, std::sp
 
 nlohmann::json reportJson(const PlannerResult& result, const Module& local, std::span<const int64_t> arena_bytes, std::span<const std::string> notes) {
   const Prediction& p = result.prediction;
-  nlohmann::json ranks = nlohmann::json::array(), alternatives = nlohmann::json::array();
+  nlohmann::json ranks = nlohmann::json::array(), alternatives = nlohmann::json::array(), reduces = nlohmann::json::array();
   for (const RankFigures& r : rankFigures(result, local, arena_bytes)) ranks.push_back(rankJson(r, result.plan.stages[static_cast<size_t>(r.predicted.stage)]));
   for (const Alternative& a : result.alternatives)
     alternatives.push_back({{"name", a.name}, {"fits", a.fits}, {"seconds_per_token", a.seconds_per_token}, {"seconds_to_first_token", a.seconds_to_first_token}, {"reason", a.reason}});
+  for (const StageReduce& reduce : result.reduces) reduces.push_back(reduce.text);
   return {{"plan", result.name},
           {"request", {{"strategy", toString(result.request.strategy)}, {"max_context", result.request.max_context}, {"max_step_tokens", result.request.max_step_tokens},
                        {"batch", result.request.batch}, {"cache_tokens", cacheTokens(result.request)}, {"memory_reserve_gib", result.request.memory_reserve_gib}}},
           {"predicted", {{"seconds_per_token", p.seconds_per_token}, {"communication_seconds_per_token", p.communication_s}, {"tokens_per_second", p.tokens_per_second},
                          {"seconds_to_first_token", p.seconds_to_first_token}, {"prompt_tokens", p.prompt_tokens}}},
           {"ranks", ranks},
+          {"all_reduce", reduces},
+          {"bf16_above_bytes", result.bf16_above_bytes},
           {"alternatives", alternatives},
           {"not_split", std::vector<std::string>(notes.begin(), notes.end())},
           {"notes", result.plan.notes}};

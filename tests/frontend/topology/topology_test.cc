@@ -10,10 +10,13 @@ namespace exo {
 namespace {
 
 constexpr const char* kTwo = R"({"nodes": [
-  {"name": "desk", "address": "10.0.0.2:52416", "memory_gib": 64, "cores": 16, "read_gb_per_s": 80.5, "int8_gop_per_s": 2000, "f32_gflop_per_s": 900},
+  {"name": "desk", "address": "10.0.0.2:52416", "memory_gib": 64, "cores": 16, "read_gb_per_s": 80.5, "int8_gop_per_s": 2000, "f32_gflop_per_s": 900,
+   "read_by_threads": [[1, 21.5], [16, 80.5]]},
   {"name": "mini", "address": "[fe80::2]:1"}],
- "links": [{"between": ["desk", "mini"], "transport": "rdma", "latency_us": 2.5, "bandwidth_gbit_per_s": 100}],
- "collectives": [{"operation": "all_reduce", "group": ["desk", "mini"], "one_shot_bytes": 65536, "two_shot_bytes": 4194304}]})";
+ "links": [{"between": ["desk", "mini"], "transport": "rdma", "latency_us": 2.5, "bandwidth_gbit_per_s": 100, "barrier_us": 3, "curve": [[64, 2.5], [4096, 3.5]]}],
+ "collectives": [{"operation": "all_reduce", "group": ["desk", "mini"], "barrier_us": 4,
+                  "steps": [{"algorithm": "one-shot", "up_to_bytes": 65536}, {"algorithm": "hierarchical"}],
+                  "timings": [{"bytes": 4096, "one-shot": 5, "hierarchical": 9.5}]}]})";
 
 /// The message of the error that `text` must give.
 std::string refusal(const std::string& text) {
@@ -51,6 +54,21 @@ TEST(Topology, ReadsEveryField) {
   EXPECT_EQ(result->links[0].transport, TopologyLink::Transport::kRdma);
   EXPECT_EQ(result->links[0].latency_us, 2.5);
   EXPECT_EQ(result->links[0].bandwidth_gbit_per_s, 100);
+  EXPECT_EQ(result->links[0].barrier_us, 3);
+  ASSERT_EQ(result->links[0].curve.size(), 2u);
+  EXPECT_EQ(result->links[0].curve[1].bytes, 4096u);
+  EXPECT_EQ(result->links[0].curve[1].us, 3.5);
+  ASSERT_EQ(desk.read_by_threads.size(), 2u);
+  EXPECT_EQ(desk.read_by_threads[1].threads, 16);
+  EXPECT_EQ(desk.read_by_threads[1].gb_per_s, 80.5);
+  ASSERT_EQ(result->collectives.size(), 1u);
+  const TopologyCollective& collective = result->collectives[0];
+  EXPECT_EQ(collective.steps, (std::vector<ReduceStep>{{ReduceAlgorithm::kOneShot, 65536}, {ReduceAlgorithm::kHierarchical, std::nullopt}}));
+  EXPECT_EQ(collective.barrier_us, 4);
+  ASSERT_EQ(collective.timings.size(), 1u);
+  EXPECT_EQ(collective.timings[0].bytes, 4096u);
+  EXPECT_EQ(collective.timings[0].us[3], 9.5);
+  EXPECT_EQ(collective.timings[0].us[1], 0) << "not measured";
 }
 
 TEST(Topology, SuggestsTheNearestKnownField) {
@@ -110,7 +128,7 @@ TEST(Topology, RefusesCollectivesThatFitNoGroup) {
   EXPECT_EQ(refusal(with(good)), "(accepted)");
   expectRefused(with("7"), "collectives[0]: must be an object, got 7");
   expectRefused(with(R"({"operation": "broadcast"})"), "operation: must be all_reduce, got \"broadcast\"");
-  expectRefused(with(R"({"operation": "all_reduce", "group": ["a", "b"]})"), "field \"one_shot_bytes\" is missing");
+  expectRefused(with(R"({"operation": "all_reduce", "group": ["a", "b"]})"), "field \"steps\" is missing");
   expectRefused(with(R"({"operation": "all_reduce", "one_shot_bytes": 1})"), "field \"group\" is missing");
   expectRefused(with(R"({"operation": "all_reduce", "group": "a", "one_shot_bytes": 1})"), "must be an array of node names, got the string \"a\"");
   expectRefused(with(R"({"operation": "all_reduce", "group": ["a", 3], "one_shot_bytes": 1})"), "got 3 in it");
@@ -119,7 +137,42 @@ TEST(Topology, RefusesCollectivesThatFitNoGroup) {
   expectRefused(with(R"({"operation": "all_reduce", "group": ["a"], "one_shot_bytes": 1})"), "two nodes or more, got 1");
   expectRefused(with(R"({"operation": "all_reduce", "group": ["a", "b"], "one_shot_bytes": -1})"), "whole number of bytes, got -1");
   expectRefused(with(R"({"operation": "all_reduce", "group": ["a", "b"], "one_shot_bytes": 9, "two_shot_bytes": 8})"), "must not be below one_shot_bytes, 9, got 8");
+  const auto group = [&](const std::string& more) { return with(R"({"operation": "all_reduce", "group": ["a", "b"], )" + more + "}"); };
+  EXPECT_EQ(refusal(group(R"("steps": [{"algorithm": "chain"}])")), "(accepted)");
+  expectRefused(group(R"("steps": [])"), "the last of which has no \"up_to_bytes\"");
+  expectRefused(group(R"("steps": [{"algorithm": "chain", "up_to_bytes": 5}])"), "the last of which has no \"up_to_bytes\"");
+  expectRefused(group(R"("steps": [{"algorithm": "chain"}, {"algorithm": "one-shot"}])"), "steps[0]: only the last step");
+  expectRefused(group(R"("steps": [{"algorithm": "chain", "up_to_bytes": 5}, {"algorithm": "chain", "up_to_bytes": 5}, {"algorithm": "one-shot"}])"), "above that of the step before, 5, got 5");
+  expectRefused(group(R"("steps": [{"algorithm": "ring"}])"), "steps[0].algorithm: must be one-shot, two-shot, chain or hierarchical, got \"ring\"");
+  expectRefused(group(R"("steps": [{"algorithm": "chain"}], "one_shot_bytes": 5)"), "say the same thing twice");
+  expectRefused(group(R"("steps": [{"algorithm": "chain"}], "timings": [{"bytes": 8}, {"bytes": 8}])"), "timings[1].bytes: must be above");
+  expectRefused(group(R"("steps": [{"algorithm": "chain"}], "timings": [{"bytes": 8, "ring": 3}])"), "timings[0]: unknown field \"ring\"");
   expectRefused(with(good + R"(, {"operation": "all_reduce", "group": ["b", "a"], "one_shot_bytes": 1})"), "collectives[1].group: these nodes stand");
+}
+
+TEST(Topology, ReadsThresholdsOfOldFiles) {
+  const auto steps = [](const std::string& thresholds) {
+    const auto topology = parseTopology("{\"nodes\": [" + kA + ", " + kB + R"(], "collectives": [{"operation": "all_reduce", "group": ["a", "b"], )" + thresholds + "}]}", "t");
+    EXPECT_TRUE(topology.ok()) << topology.error();
+    return topology->collectives[0].steps;
+  };
+  using enum ReduceAlgorithm;
+  EXPECT_EQ(steps(R"("one_shot_bytes": 9)"), (std::vector<ReduceStep>{{kOneShot, 9}, {kTwoShot, std::nullopt}}));
+  EXPECT_EQ(steps(R"("one_shot_bytes": 9, "two_shot_bytes": 12)"), (std::vector<ReduceStep>{{kOneShot, 9}, {kTwoShot, 12}, {kChain, std::nullopt}}));
+  EXPECT_EQ(steps(R"("one_shot_bytes": 9, "two_shot_bytes": 9)"), (std::vector<ReduceStep>{{kOneShot, 9}, {kChain, std::nullopt}}));
+}
+
+TEST(Topology, RefusesCurvesThatAreNone) {
+  const auto curve = [](const std::string& points) { return linked(R"({"between": ["a","b"], "curve": )" + points + "}"); };
+  EXPECT_EQ(refusal(curve("[[64, 2.5]]")), "(accepted)");
+  expectRefused(curve("7"), "curve: must be an array, got 7");
+  expectRefused(curve("[7]"), "each point must be a whole number and a figure, as [64, 2.5], got \"7\"");
+  expectRefused(curve("[[64, 1, 2]]"), "each point must be");
+  expectRefused(curve("[[-64, 1]]"), "each point must be");
+  expectRefused(curve("[[64, 1], [64, 2]]"), "points must ascend, got 64 after 64");
+  expectRefused(curve("[[64, 0]]"), "a figure must lie above 0");
+  expectRefused(curve("[[0, 1]]"), "a point must lie between 1 and");
+  expectRefused(nodes(R"({"name": "a", "address": "h:1", "read_by_threads": [[2, 9], [1, 8]]})"), "points must ascend, got 1 after 2");
 }
 
 TEST(Topology, RefusesMoreThan1024Nodes) {
@@ -140,8 +193,10 @@ TEST(Topology, WritesWhatItReads) {
   EXPECT_EQ(again->nodes[1].read_gb_per_s, 0) << "unknown stays unknown";
   ASSERT_EQ(again->collectives.size(), 1u);
   EXPECT_EQ(again->collectives[0].group, (std::vector<std::string>{"desk", "mini"}));
-  EXPECT_EQ(again->collectives[0].one_shot_bytes, 65536u);
-  EXPECT_EQ(again->collectives[0].two_shot_bytes, 4194304u);
+  EXPECT_EQ(again->collectives[0].steps, topology->collectives[0].steps);
+  EXPECT_EQ(again->collectives[0].timings[0].us[0], 5);
+  EXPECT_EQ(again->links[0].curve[1].us, 3.5);
+  EXPECT_EQ(again->nodes[0].read_by_threads[0].gb_per_s, 21.5);
   for (const auto& entry : std::filesystem::directory_iterator(testing::TempDir()))
     EXPECT_EQ(entry.path().string().find("topology_test.json.new"), std::string::npos) << "left behind";
 }
