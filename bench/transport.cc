@@ -1,7 +1,8 @@
 // Links between two processes of this host, beside the least that the same wire needs without any protocol:
 //   shm floor  memcpy into a shared page and a flag, polled        tcp floor  send() and recv() on one polled socket
+//   verbs floor  one RDMA WRITE, its last word polled, as ib_write_lat does; where there is a device (tests/vm/guests.sh)
 // Half a round trip (p50, p99) and streaming bandwidth per message size; then all_reduce of 8 KiB over two ranks.
-// Usage: bench_transport
+// Usage: bench_transport [shm|tcp|verbs]...
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -22,6 +23,7 @@
 #include "executor/collectives/collectives.h"
 #include "executor/transport/mapping.h"
 #include "executor/transport/socket.h"
+#include "executor/transport/verbs/queue_pair.h"
 
 namespace exo {
 namespace {
@@ -172,6 +174,65 @@ bool floorOfTcp(std::vector<Figures>& out) {
   });
 }
 
+/// Of either side, told to the other through memory shared by fork.
+struct BareQueue {
+  transport::verbs::QueueAddress queue;
+  uint64_t address = 0;
+  uint32_t key = 0;
+  std::atomic<int> state{0};  // 1: filled in; 2: connected
+};
+
+bool floorOfVerbs(std::vector<Figures>& out) {
+  using namespace transport::verbs;
+  const FileDescriptor fd = transport::createSharedMemory(2 * sizeof(BareQueue)).value();
+  const transport::Mapping shared = transport::Mapping::shared(fd, 2 * sizeof(BareQueue)).value();
+  auto* ends = reinterpret_cast<BareQueue*>(shared.data());
+  return inTwoProcesses([&](int side) {
+    const Port port = openPorts({}).value().front();
+    constexpr uint32_t kDepth = 64;
+    // What is sent, then what is received: each with a word for the number of the message behind the bytes.
+    constexpr size_t kHalf = kMostBytes + 4096;
+    const transport::Mapping memory = transport::Mapping::anonymous(2 * kHalf).value();
+    const MemoryRegion region = MemoryRegion::registered(port.device, {memory.data(), memory.size()}, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE).value();
+    const auto queue = QueuePair::create(port, kDepth, 256).value();
+    BareQueue &mine = ends[side], &peer = ends[1 - side];
+    mine.queue = queue->address();
+    mine.address = reinterpret_cast<uint64_t>(memory.data()) + kHalf;
+    mine.key = region.remoteKey();
+    const auto meet = [&](int state) {
+      mine.state.store(state, std::memory_order_release);
+      for (int spins = 0; peer.state.load(std::memory_order_acquire) < state; ++spins) relax(spins);
+    };
+    meet(1);
+    if (!queue->connect(port.path, peer.queue).ok()) return false;
+    meet(2);
+    uint64_t sent = 0, received = 0;
+    // One message at a time each way: the next one waits until the peer has answered, or until the device is done.
+    Wire wire;
+    wire.send = [&](size_t bytes) {
+      while (queue->retired() < queue->posted()) queue->poll();
+      const uint64_t number = ++sent;
+      std::memcpy(memory.data() + bytes - sizeof(number), &number, sizeof(number));
+      const Transfer transfer = {Transfer::Direction::kWrite, {memory.data(), region.localKey()}, {peer.address, peer.key}, bytes, Signal::kYes};
+      queue->post(std::span(&transfer, 1));
+      return !queue->failure();
+    };
+    wire.receive = [&](size_t bytes) {
+      auto* const last = reinterpret_cast<uint64_t*>(memory.data() + kHalf + bytes - sizeof(uint64_t));
+      ++received;
+      for (int spins = 0; std::atomic_ref(*last).load(std::memory_order_acquire) < received; ++spins) {
+        relax(spins);
+        queue->poll();
+        if (queue->failure()) return false;
+      }
+      return true;
+    };
+    for (size_t i = 0; i < std::size(kSizes); ++i)
+      if (!measure(wire, side, kSizes[i], out[i])) return false;
+    return true;
+  });
+}
+
 // ---- The product.
 
 Result<std::unique_ptr<Mesh>> connectPair(std::vector<transport::Listener>& listeners, int side, transport::Choice choice) {
@@ -218,29 +279,59 @@ bool measureLink(transport::Choice choice, std::vector<Figures>& out, double& al
 }
 
 void print(const char* name, const std::vector<Figures>& link, const std::vector<Figures>& floor, double all_reduce_us) {
-  std::printf("%-4s %9s | %8s %8s %7s | floor: %8s %8s %7s\n", name, "bytes", "p50 us", "p99 us", "GB/s", "p50 us", "p99 us", "GB/s");
+  std::printf("%-5s %9s | %8s %8s %7s | floor: %8s %8s %7s | p50 / floor\n", name, "bytes", "p50 us", "p99 us", "GB/s", "p50 us", "p99 us", "GB/s");
   for (size_t i = 0; i < std::size(kSizes); ++i)
-    std::printf("%-4s %9zu | %8.2f %8.2f %7.2f |        %8.2f %8.2f %7.2f\n", name, kSizes[i], link[i].p50_us, link[i].p99_us,
-                link[i].gb_per_s, floor[i].p50_us, floor[i].p99_us, floor[i].gb_per_s);
-  std::printf("%-4s all_reduce of 8192 B, 2 ranks: p50 %.2f us\n\n", name, all_reduce_us);
+    std::printf("%-5s %9zu | %8.2f %8.2f %7.2f |        %8.2f %8.2f %7.2f | %.2f\n", name, kSizes[i], link[i].p50_us, link[i].p99_us,
+                link[i].gb_per_s, floor[i].p50_us, floor[i].p99_us, floor[i].gb_per_s, link[i].p50_us / floor[i].p50_us);
+  std::printf("%-5s all_reduce of 8192 B, 2 ranks: p50 %.2f us\n\n", name, all_reduce_us);
+  std::fflush(stdout);
 }
 
-bool run() {
-  std::vector<Figures> shm(std::size(kSizes)), tcp = shm, shm_floor = shm, tcp_floor = shm;
-  double shm_reduce_us = 0, tcp_reduce_us = 0;
-  if (!floorOfSharedMemory(shm_floor) || !measureLink(transport::Choice::kShm, shm, shm_reduce_us)) return false;
-  print("shm", shm, shm_floor, shm_reduce_us);
-  if (!floorOfTcp(tcp_floor) || !measureLink(transport::Choice::kTcp, tcp, tcp_reduce_us)) return false;
-  print("tcp", tcp, tcp_floor, tcp_reduce_us);
+struct Measured {
+  const char* name;
+  transport::Choice choice;
+  bool (*floor)(std::vector<Figures>&);
+};
+constexpr Measured kMeasured[] = {{"shm", transport::Choice::kShm, floorOfSharedMemory},
+                                  {"tcp", transport::Choice::kTcp, floorOfTcp},
+                                  {"verbs", transport::Choice::kVerbs, floorOfVerbs}};
+
+bool run(const Measured& measured) {
+  std::vector<Figures> link(std::size(kSizes)), floor = link;
+  double reduce_us = 0;
+  if (!measured.floor(floor) || !measureLink(measured.choice, link, reduce_us)) return false;
+  print(measured.name, link, floor, reduce_us);
   return true;
+}
+
+/// Leaves no device open: the benchmark forks.
+std::string whyNoVerbs() {
+  const auto ports = transport::verbs::openPorts({});
+  return ports.ok() ? "" : ports.error().message();
 }
 
 }  // namespace
 }  // namespace exo
 
-int main() {
+int main(int argc, char** argv) {
+  const std::vector<std::string> asked(argv + 1, argv + argc);
+  for (const std::string& name : asked) {
+    if (std::any_of(std::begin(exo::kMeasured), std::end(exo::kMeasured), [&](const auto& each) { return name == each.name; })) continue;
+    std::cerr << "usage: bench_transport [shm|tcp|verbs]..." << std::endl;
+    return 2;
+  }
   exo::bench::printMachine();
-  if (exo::run()) return 0;
-  std::cerr << "bench_transport failed" << std::endl;
-  return 1;
+  for (const auto& measured : exo::kMeasured) {
+    if (!asked.empty() && std::find(asked.begin(), asked.end(), measured.name) == asked.end()) continue;
+    if (measured.choice == exo::transport::Choice::kVerbs) {
+      if (const std::string why = exo::whyNoVerbs(); !why.empty()) {
+        std::cout << "verbs skipped: " << why << std::endl;
+        continue;
+      }
+    }
+    if (exo::run(measured)) continue;
+    std::cerr << "bench_transport failed" << std::endl;
+    return 1;
+  }
+  return 0;
 }

@@ -28,6 +28,7 @@ DEFINE_string(coordinator, "", "host:port of rank 0's node; default: its address
 DEFINE_int32(threads, 0, "threads to compute with; 0: one per core, each pinned");
 DEFINE_string(isa, "auto", "instruction set: auto, amx, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
 DEFINE_string(model, "", "directory or GGUF file with the model's weights; default: where the plan found them");
+DEFINE_bool(weights_from_peer, false, "this machine has no copy of the model: take the weights from a node of the plan that has one");
 DEFINE_string(random_weights, "", "seed: make weights up instead of reading them; the same on every node");
 DEFINE_string(secret_file, "", "file with the cluster secret, at least 16 bytes; needed beyond this machine, the same on every node");
 DEFINE_double(join_timeout, 60, "seconds to wait until every node of the plan has joined");
@@ -50,7 +51,7 @@ constexpr std::chrono::seconds kEndPatience{8};  // of an orderly end: then the 
 constexpr double kMaxSeconds = 86'400;
 
 const std::vector<std::string> kFlags = {"plan",         "node",         "listen",    "coordinator", "threads",         "isa",
-                                         "model",        "random_weights", "secret_file", "join_timeout", "peer_timeout", "step_timeout",
+                                         "model",        "weights_from_peer", "random_weights", "secret_file", "join_timeout", "peer_timeout", "step_timeout",
                                          "cache_dir",    "weight_cache_dir", "transport",    "rdma_device", "die_with_parent", "status_fd", "measure_only", "profile"};
 
 std::string helpText() {
@@ -146,7 +147,13 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   if (!seed && plan.has_random_seed() && FLAGS_model.empty()) seed = plan.random_seed();
   EXO_ASSIGN(const cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
   EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions(pipe));
-  EXO_ASSIGN(auto weights, openWeights(FLAGS_model.empty() ? plan.model_directory() : FLAGS_model, seed));
+  std::unique_ptr<TensorSource> weights;
+  if (FLAGS_weights_from_peer) {
+    if (seed || !FLAGS_model.empty()) return invalid("--weights_from_peer: this node has weights of its own, by ", seed ? "a seed" : "--model");
+    if (plan.programs_size() == 1) return invalid("--weights_from_peer: the plan has no other node");
+  } else {
+    EXO_ASSIGN(weights, openWeights(FLAGS_model.empty() ? plan.model_directory() : FLAGS_model, seed));
+  }
   EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), {plan.eos_ids().begin(), plan.eos_ids().end()}, std::move(weights), engine, stop);
   began = true;
   const Status ended = cluster::runNode(options, security, worker, stop);

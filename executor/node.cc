@@ -1,8 +1,11 @@
 #include "executor/node.h"
 
+#include <future>
+
 #include "executor/cluster/measure.h"
 #include "executor/runtime/follower.h"
 #include "executor/runtime/profile.h"
+#include "executor/weight_exchange.h"
 #include "executor/weight_source.h"
 #include "frontend/checkpoint/replacing_file.h"
 
@@ -74,16 +77,34 @@ Status EngineWorker::createEngine(const Progress& progress) {
   options.timeout = options_.step_timeout;
   options.progress = progress;
   EXO_ASSIGN(engine_, runtime::Engine::create(program_, options, weightReader(*weights_, stop_.flag()), mesh_.get()));
-  weights_.reset();      // a mapped checkpoint would count as memory of ours
   program_.Clear();  // the engine has its own copy
   return {};
+}
+
+/// Creates the engine, and meanwhile gives weights to those who have none.
+Status EngineWorker::exchangeWeights(const Progress& progress) {
+  EXO_ASSIGN(const WeightExchange exchange, WeightExchange::agree(*mesh_, weights_.get(), kConnectTimeout));
+  if (exchange.giver() >= 0) {
+    EXO_ASSIGN(weights_, exchange.take());
+    return createEngine(progress);
+  }
+  if (exchange.takers().empty()) return createEngine(progress);
+  std::atomic<bool> over = false;
+  auto giving = std::async(std::launch::async, [&] { return exchange.give(over); });
+  const Status created = createEngine(progress);
+  // Takers end with the whole cluster, if it ends.
+  while (giving.wait_for(std::chrono::milliseconds(10)) != std::future_status::ready)
+    if (!created.ok() || stop_.flag()) over = true;
+  const Status given = giving.get();
+  return created.ok() ? given : created;
 }
 
 Status EngineWorker::load(const cluster::Session& session, const Progress& progress) {
   const bool leads = program_.rank() == 0;
   if (program_.world_size() > 1) EXO_TRY(connect(session));
   listener_.reset();
-  EXO_TRY(createEngine(progress));
+  EXO_TRY(mesh_ != nullptr ? exchangeWeights(progress) : createEngine(progress));
+  weights_.reset();  // a mapped checkpoint would count as memory of ours
   if (options_.profile) EXO_TRY(startProfile());
   if (!leads) return {};
   EXO_ASSIGN(driver_, runtime::Driver::create(*engine_, mesh_.get(), options_.step_timeout));

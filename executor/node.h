@@ -38,7 +38,8 @@ struct EngineWorkerOptions {
 
 class EngineWorker final : public cluster::Worker {
  public:
-  /// `eos_ids`: the model's. `weights` are let go once they are loaded. `stop` outlives the worker.
+  /// `eos_ids`: the model's. `weights` are let go once they are loaded; null: they come from a node that has them
+  /// (weight_exchange.h). `stop` outlives the worker.
   EngineWorker(program::Program program, std::vector<int32_t> eos_ids, std::unique_ptr<TensorSource> weights, EngineWorkerOptions options,
                cluster::StopSignal& stop);
 
@@ -55,11 +56,12 @@ class EngineWorker final : public cluster::Worker {
  private:
   Status connect(const cluster::Session& session);
   Status createEngine(const Progress& progress);
+  Status exchangeWeights(const Progress& progress);
   Status startProfile();
 
   program::Program program_;
   const std::vector<int32_t> eos_ids_;
-  std::unique_ptr<TensorSource> weights_;        // until createEngine()
+  std::unique_ptr<TensorSource> weights_;        // until load() is over
   const EngineWorkerOptions options_;
   cluster::StopSignal& stop_;
   std::optional<transport::Listener> listener_;  // until connect()

@@ -32,6 +32,23 @@ std::span<float> floats(void* data, int64_t count) { return {static_cast<float*>
 std::span<const int32_t> ints(const void* data, int64_t count) { return {static_cast<const int32_t*>(data), static_cast<size_t>(count)}; }
 std::span<int32_t> ints(void* data, int64_t count) { return {static_cast<int32_t*>(data), static_cast<size_t>(count)}; }
 
+/// Of a checked program.
+collectives::Options optionsOf(const program::Program& program, std::chrono::milliseconds timeout) {
+  using collectives::Thresholds;
+  static_assert(static_cast<int>(collectives::Algorithm::kHierarchical) == program::ReduceChoice::HIERARCHICAL);
+  collectives::Options options{.timeout = timeout};
+  for (const program::ReduceChoice& choice : program.reduces()) {
+    auto& row = options.algorithms.rows.emplace_back(collectives::AlgorithmTable::Row{{choice.ranks().begin(), choice.ranks().end()}, {{}}});
+    for (const auto& step : choice.steps())
+      row.all_reduce.steps.push_back({static_cast<collectives::Algorithm>(step.algorithm()), step.has_up_to_bytes() ? step.up_to_bytes() : Thresholds::kNoLimit});
+  }
+  if (program.bf16_above_bytes() > 0) {
+    options.wire = collectives::WireFormat::kBf16;
+    options.bf16_above_bytes = program.bf16_above_bytes();
+  }
+  return options;
+}
+
 Status sendToAll(const BoundCollective& call, std::span<const std::byte> bytes) {
   for (size_t i = 0; i < call.peers.size(); ++i)
     EXO_TRY(call.communicators[i]->send(std::span(&call.peers[i], 1), bytes, call.name));
@@ -43,7 +60,7 @@ Status sendToAll(const BoundCollective& call, std::span<const std::byte> bytes) 
 class CollectiveCalls::Implementation {
  public:
   Implementation(const program::Program& program, transport::Mesh* mesh, std::chrono::milliseconds timeout)
-      : program_(program), mesh_(mesh), timeout_(timeout) {}
+      : program_(program), mesh_(mesh), options_(optionsOf(program, timeout)) {}
 
   Result<int> add(const program::Call& call, const codegen::KernelArgs& args) {
     if (mesh_ == nullptr) return invalid("a collective needs a mesh");
@@ -107,14 +124,14 @@ class CollectiveCalls::Implementation {
   Result<Communicator*> communicatorOf(const std::vector<int>& group) {
     std::unique_ptr<Communicator>& communicator = communicators_[group];
     if (communicator == nullptr) {
-      EXO_ASSIGN(communicator, Communicator::create(*mesh_, group, {.timeout = timeout_}));
+      EXO_ASSIGN(communicator, Communicator::create(*mesh_, group, options_));
     }
     return communicator.get();
   }
 
   const program::Program& program_;
   transport::Mesh* mesh_;
-  std::chrono::milliseconds timeout_;
+  const collectives::Options options_;
   std::map<std::vector<int>, std::unique_ptr<Communicator>> communicators_;
   std::vector<BoundCollective> calls_;
 };

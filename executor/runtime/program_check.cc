@@ -344,6 +344,21 @@ Status checkSums(const Program& program) {
   return {};
 }
 
+Status checkReduce(const Program& program, const program::ReduceChoice& choice) {
+  for (int i = 0; i < choice.ranks_size(); ++i) {
+    if (choice.ranks(i) >= program.world_size()) return invalid("rank ", choice.ranks(i), " is outside the ", program.world_size(), " of the job");
+    if (i > 0 && choice.ranks(i) <= choice.ranks(i - 1)) return invalid("ranks must ascend");
+  }
+  if (choice.steps_size() == 0 || choice.steps().rbegin()->has_up_to_bytes()) return invalid("the last step must have no limit");
+  for (int i = 0; i < choice.steps_size(); ++i) {
+    const auto& step = choice.steps(i);
+    if (!program::ReduceChoice::Algorithm_IsValid(step.algorithm())) return invalid("unknown algorithm ", static_cast<int>(step.algorithm()));
+    if (i + 1 == choice.steps_size()) break;
+    if (!step.has_up_to_bytes() || (i > 0 && step.up_to_bytes() <= choice.steps(i - 1).up_to_bytes())) return invalid("limits of steps must ascend");
+  }
+  return {};
+}
+
 Status checkParts(const Program& program) {
   EXO_TRY(checkHeader(program));
   for (int i = 0; i < program.kernels_size(); ++i) {
@@ -355,6 +370,10 @@ Status checkParts(const Program& program) {
   EXO_TRY(forEach("weight", program.weights(), [&](const Weight& weight) { return checkWeight(weight); }));
   EXO_TRY(forEach("cache", program.caches(), [&](const program::Cache& cache) { return checkCache(program, cache); }));
   EXO_TRY(checkSums(program));
+  for (int i = 0; i < program.reduces_size(); ++i) {
+    Status status = checkReduce(program, program.reduces(i));
+    if (!status.ok()) return std::move(status).error().note("in choice " + std::to_string(i) + " of all_reduce's algorithm");
+  }
   EXO_TRY(forEach("call", program.calls(), [&](const Call& call) { return checkCall(program, facts, call); }));
   EXO_TRY(checkOutputs(program));
   EXO_ASSIGN(const std::vector<Region> regions, regionsOf(program, facts));

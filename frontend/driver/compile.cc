@@ -87,6 +87,7 @@ class Compiler {
     request.max_step_tokens = options_.max_step_tokens;
     request.batch = options_.max_sequences;
     request.cache_tokens = options_.cache_tokens;
+    request.wire = options_.wire;
     EXO_ASSIGN(result_.planned, makePlan(graph, options_.topology, request));
     return {};
   }
@@ -154,6 +155,7 @@ class Compiler {
     plan.set_quantization(name(options_.quantization));
     plan.set_max_context(static_cast<uint64_t>(max_context_));
     addNodes(plan);
+    addReduces(plan);
     EXO_ASSIGN(const GenerationConfig generation, readGenerationConfig(model_));
     for (int32_t id : generation.eos_ids) plan.add_eos_ids(id);
     if (generation.bos_id) plan.set_bos_id(*generation.bos_id);
@@ -185,6 +187,27 @@ class Compiler {
       added.set_transport(std::string(toString(link.transport)));
       added.set_latency_us(link.latency_us);
       added.set_bandwidth_gbit_per_s(link.bandwidth_gbit_per_s);
+    }
+  }
+  /// Every rank's program has its own stage's choice: ranks of a stage follow each other.
+  void addReduces(plan::Plan& plan) const {
+    static_assert(static_cast<int>(ReduceAlgorithm::kHierarchical) == program::ReduceChoice::HIERARCHICAL);
+    uint32_t first = 0;
+    for (size_t s = 0; s < result_.planned.reduces.size(); ++s) {
+      const auto size = static_cast<uint32_t>(result_.planned.plan.stages[s].nodes.size());
+      program::ReduceChoice choice;
+      for (uint32_t rank = first; rank < first + size; ++rank) choice.add_ranks(rank);
+      for (const ReduceStep& step : result_.planned.reduces[s].steps) {
+        auto* const added = choice.add_steps();
+        added->set_algorithm(static_cast<program::ReduceChoice::Algorithm>(step.algorithm));
+        if (step.up_to_bytes) added->set_up_to_bytes(*step.up_to_bytes);
+      }
+      for (uint32_t rank = first; rank < first + size; ++rank) {
+        program::Program& program = *plan.mutable_programs(static_cast<int>(rank));
+        if (size > 2 && choice.steps_size() > 0) *program.add_reduces() = choice;
+        if (size > 1) program.set_bf16_above_bytes(result_.planned.bf16_above_bytes);
+      }
+      first += size;
     }
   }
   void report(const Module& module) {

@@ -21,6 +21,7 @@ struct CompileOptions {
   int64_t max_context = 0;                // 0: the model's own, at most kDefaultContext
   Strategy strategy;
   Topology topology;
+  WireChoice wire = WireChoice::kF32;     // of all_reduce in prefill
   int64_t max_step_tokens = 256;          // tokens of the largest step: a prompt is processed in chunks of this many
   int64_t max_rows = 256;                 // rows of logits of the largest step
   int64_t max_sequences = 1;              // that decode together: what is predicted, and what the KV cache is for

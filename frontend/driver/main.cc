@@ -37,8 +37,8 @@ std::vector<Command> commands() {
       {"show", "MODEL", "Tells what a model is: family, parameters, bytes per quantisation, in which formats weights are stored and what becomes of them, what is special.", "  exoc show qwen3-30b-a3b\n  exoc show ~/models/Qwen3-0.6B-Q8_0.gguf\n", {}, runShow},
       {"pull", "ORG/NAME", "Downloads a model from the hub (HF_ENDPOINT) into the cache that Hugging Face's tools share, and prints where it is. Other commands then take ORG/NAME too.",
        "  exoc pull Qwen/Qwen3-0.6B && exoc run Qwen/Qwen3-0.6B --prompt Hello\n  exoc pull ggml-org/gemma-3-1b-it-GGUF:Q4_K_M\n  HF_TOKEN=hf_... exoc pull meta-llama/Llama-3.2-1B@main\n", {}, runPull},
-      {"topo", "--nodes A:PORT,B:PORT --out topo.json", "Measures running nodes (exo-exec --measure_only) and the links between them.",
-       "  exoc topo --nodes 10.0.0.1:52416,10.0.0.2:52416 --secret_file secret --out topo.json\n", {"nodes", "out", "secret_file"}, runTopo},
+      {"topo", "--nodes A:PORT,B:PORT --out topo.json | --show FILE", "Measures running nodes (exo-exec --measure_only), the links between them and their all_reduce; draws what was measured.",
+       "  exoc topo --nodes 10.0.0.1:52416,10.0.0.2:52416 --secret_file secret --out topo.json\n  exoc topo --show topo.json\n  exoc topo --show topo.json --format svg > topo.svg\n", {"nodes", "out", "secret_file", "show", "format"}, runTopo},
   };
 }
 

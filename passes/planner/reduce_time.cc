@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "passes/link_time.h"
 #include "passes/planner/planner.h"
@@ -36,10 +37,12 @@ void slowDown(LinkRates& slowest, const LinkRates& link, bool is_first) {
   slowest.is_measured &= link.is_measured;
 }
 
-std::vector<int> hostsOf(const Rates& rates, const std::vector<int>& nodes) {
-  std::vector<int> hosts;
-  for (const int node : nodes) hosts.push_back(rates.hosts[static_cast<size_t>(node)]);
-  return hosts;
+/// Which nodes share a host, whatever hosts they are: 0 for those of the first one, 1 of the next.
+std::vector<int> hostPattern(const Rates& rates, const std::vector<int>& nodes) {
+  std::map<int, int> number_of;
+  std::vector<int> pattern;
+  for (const int node : nodes) pattern.push_back(number_of.try_emplace(rates.hosts[static_cast<size_t>(node)], static_cast<int>(number_of.size())).first->second);
+  return pattern;
 }
 
 double oneShot(const LinkRates& link, int n, double bytes) { return link.seconds(bytes) + (n - 2) * bytes / link.bytes_per_s; }
@@ -49,14 +52,14 @@ double chain(const LinkRates& link, int n, double bytes) {
   return n < 2 ? 0 : 2 * (n - 1) * link.seconds(chunk) + (bytes - chunk) / link.bytes_per_s;
 }
 
-/// The same nodes, and hosts in the same order: then the same ranks are neighbours.
+/// The same nodes, and hosts in the same pattern: then as many ranks are neighbours.
 const ReduceRates* measuredFor(const Rates& rates, const std::vector<int>& nodes) {
   std::vector<int> wanted = nodes;
   std::sort(wanted.begin(), wanted.end());
   for (const ReduceRates& reduce : rates.reduces) {
     std::vector<int> measured = reduce.nodes;
     std::sort(measured.begin(), measured.end());
-    if (measured == wanted && hostsOf(rates, reduce.nodes) == hostsOf(rates, nodes)) return &reduce;
+    if (measured == wanted && hostPattern(rates, reduce.nodes) == hostPattern(rates, nodes)) return &reduce;
   }
   return nullptr;
 }

@@ -89,6 +89,42 @@ TEST_F(Plans, CompilingTwiceGivesTheSameBytes) {
   EXPECT_EQ(readFile(folder_ / "again" / "plan.pb"), readFile(folder_ / "plan" / "plan.pb"));
 }
 
+std::string topologyWith(const std::string& collectives) {
+  return R"({"nodes": [{"name": "n0", "address": "127.0.0.1:0"}, {"name": "n1", "address": "127.0.0.1:0"}, {"name": "n2", "address": "127.0.0.1:0"}],
+             "collectives": [{"operation": "all_reduce", "group": ["n0", "n1", "n2"], )" + collectives + "}]}";
+}
+
+TEST_F(Plans, TheAlgorithmsOfTheTopologyRunAndAnswerWithTheSameBits) {
+  std::vector<RunResult> results;
+  for (const char* algorithm : {"one-shot", "two-shot", "chain", "hierarchical"}) {
+    writeFile(folder_ / "topo.json", topologyWith(R"("steps": [{"algorithm": ")" + std::string(algorithm) + "\"}]"));
+    const std::string out = folder_ / algorithm;
+    const Outcome outcome = exoc({"compile", kModel, "--nodes", folder_ / "topo.json", "--strategy", "tp", "--quant", "f32", "--out", out});
+    ASSERT_EQ(outcome.exit_code, 0) << describe(outcome);
+    EXPECT_TRUE(contains(outcome.out, "stage 0: " + std::string(algorithm) + " for any size (measured)")) << outcome.out;
+    results.push_back(runModel({out, {}, {5, 6, 7, 8, 9, 10}}));
+    EXPECT_TRUE(results.back().ok);
+    EXPECT_EQ(results.back().tokens, results.front().tokens) << algorithm;
+    EXPECT_EQ(results.back().logits.values, results.front().logits.values) << algorithm;
+  }
+}
+
+TEST_F(Plans, Bf16TravelsOnlyWhenAskedFor) {
+  const Words base = {"compile", kModel, "--nodes", "2", "--strategy", "tp", "--quant", "f32", "--step_tokens", "512", "--max_context", "1024", "--out", folder_ / "wire"};
+  const auto compiled = [&](const std::string& wire) {
+    Words words = base;
+    if (!wire.empty()) words.push_back("--wire=" + wire);
+    return exoc(words);
+  };
+  EXPECT_FALSE(contains(compiled("").out, "bf16"));
+  EXPECT_TRUE(contains(compiled("bf16").out, "all_reduce of more than 64.0 KiB travels as bf16")) << compiled("bf16").out;
+  // Between two nodes of one machine rounding costs more than it saves.
+  EXPECT_TRUE(contains(compiled("auto").out, "all_reduce stays in f32: bf16 on the wire would take")) << compiled("auto").out;
+  const Outcome wrong = compiled("f16");
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_TRUE(contains(wrong.err, "--wire: expected f32, bf16 or auto, got \"f16\"")) << wrong.err;
+}
+
 TEST_F(Plans, AnEditedSplitCompilesAndAnswersTheSame) {
   std::string text = readFile(dump("02-choose_parallelism.exoir"));
   ASSERT_EQ(replaceBehind(text, "@layers.0.mlp.gate_proj = ", "[176, 176]", "[192, 160]"), 1);

@@ -16,6 +16,7 @@ DEFINE_int64(max_context, 0, "positions per sequence; 0: the model's own, at mos
 DEFINE_int64(max_sequences, 1, "sequences that decode together: what is predicted, and what the KV cache has room for");
 DEFINE_int64(cache_tokens, 0, "positions of KV cache that they share; 0: --max_context for each");
 DEFINE_string(strategy, "auto", "auto, tp, pp, or a grid such as tp2pp2");
+DEFINE_string(wire, "f32", "how sums of prompts travel between nodes: f32 (the same answer on any number of nodes), bf16 (half the bytes, rounded), or auto (bf16 where the plan expects it to pay)");
 DEFINE_string(dump_ir, "all", "IR to keep in the plan: none, all, or the name of a pass");
 DEFINE_string(from, "", "go on from this dump (ir/NN-pass.exoir), edited or not, instead of importing the model");
 DEFINE_string(random_weights, "", "make weights up from this seed (a number); the same on any number of nodes");
@@ -36,7 +37,7 @@ Status readResume(CompileOptions& options) {
 
 }  // namespace
 
-std::vector<std::string> compileFlags() { return {"nodes", "quant", "max_context", "strategy", "dump_ir", "from", "random_weights", "step_tokens", "max_sequences", "cache_tokens"}; }
+std::vector<std::string> compileFlags() { return {"nodes", "quant", "max_context", "strategy", "dump_ir", "from", "random_weights", "step_tokens", "max_sequences", "cache_tokens", "wire"}; }
 
 Result<Topology> topologyFromFlag(const std::string& nodes) {
   const bool number = !nodes.empty() && nodes.find_first_not_of("0123456789") == std::string::npos;
@@ -50,6 +51,7 @@ Result<CompileOptions> compileOptionsFromFlags() {
   CompileOptions options;
   EXO_ASSIGN(options.quantization, parseQuantization(FLAGS_quant));
   EXO_ASSIGN(options.strategy, parseStrategy(FLAGS_strategy));
+  EXO_ASSIGN(options.wire, parseWireChoice(FLAGS_wire));
   EXO_ASSIGN(options.topology, topologyFromFlag(FLAGS_nodes));
   EXO_ASSIGN(options.random_seed, parseSeed("random_weights", FLAGS_random_weights));
   options.max_context = FLAGS_max_context;

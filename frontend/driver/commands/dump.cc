@@ -11,7 +11,7 @@
 
 DEFINE_string(pass, "insert_collectives", "the dump to show: import, or the name of a pass");
 DEFINE_string(node, "", "only this node's graph (of passes from partition on)");
-DEFINE_string(format, "text", "text, dot (one block with its collectives) or json");
+DEFINE_string(format, "text", "text, dot (of a plan: one block with its collectives), json (plans) or svg (topologies)");
 DEFINE_string(block, "", "for dot: the block to draw; empty: the first layer");
 
 namespace exo {

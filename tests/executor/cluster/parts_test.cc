@@ -313,8 +313,14 @@ TEST(MeasureLink, BetweenTwoNodesOfOneMachine) {
     EXPECT_EQ(link->transport, used);
     EXPECT_GT(link->latency_us.median, 0.01);
     EXPECT_LT(link->latency_us.median, 100'000);
-    EXPECT_GT(link->bandwidth_gbit_per_s, 0.05);
-    std::cout << used << ": " << link->latency_us.median << " us, " << link->bandwidth_gbit_per_s << " Gbit/s\n";
+    EXPECT_GT(link->bandwidth_gbit_per_s.median, 0.05);
+    EXPECT_GT(link->barrier_us.median, 0.01);
+    ASSERT_EQ(link->curve.size(), 9u);
+    EXPECT_EQ(link->curve.front().bytes, 64u);
+    EXPECT_EQ(link->curve.back().bytes, 4u << 20);
+    EXPECT_EQ(link->curve.front().us.median, link->latency_us.median);
+    EXPECT_GT(link->curve.back().us.median, 10 * link->curve.front().us.median) << "4 MiB against 64 B";
+    std::cout << used << ": " << link->latency_us.median << " us, " << link->bandwidth_gbit_per_s.median << " Gbit/s, barrier " << link->barrier_us.median << " us\n";
   }
   const auto verbs = (*client)->measureLink(b.address().text(), "verbs");
   if (verbs.ok()) {
@@ -328,6 +334,54 @@ TEST(MeasureLink, BetweenTwoNodesOfOneMachine) {
   const auto nobody = (*client)->measureLink("127.0.0.1:1", "tcp");
   ASSERT_FALSE(nobody.ok());
   EXPECT_TRUE(contains(nobody.error().message(), "127.0.0.1:1")) << nobody.error();
+}
+
+TEST(MeasureGroup, AllLearnTheSameSteps) {
+  constexpr uint32_t kWorld = 3;
+  std::vector<std::unique_ptr<MeasuredNode>> nodes;
+  std::vector<std::unique_ptr<ControlClient>> clients;
+  const ProbeTicket ticket = makeProbeTicket("auto").value();
+  Session session{.epoch = ticket.epoch};
+  for (uint32_t rank = 0; rank < kWorld; ++rank) {
+    nodes.push_back(std::make_unique<MeasuredNode>("n" + std::to_string(rank)));
+    clients.push_back(ControlClient::connect(nodes.back()->address(), Security::loopbackOnly()).value());
+    const auto endpoint = clients.back()->openGroup({ticket, rank, kWorld});
+    ASSERT_TRUE(endpoint.ok()) << endpoint.error();
+    session.members.push_back({"n" + std::to_string(rank), rank, *endpoint});
+  }
+  std::vector<std::future<Result<collectives::Calibration>>> running;
+  for (auto& client : clients) running.push_back(std::async(std::launch::async, [&] { return client->measureGroup(session); }));
+  std::vector<collectives::Calibration> all;
+  for (auto& each : running) {
+    auto measured = each.get();
+    ASSERT_TRUE(measured.ok()) << measured.error();
+    all.push_back(std::move(*measured));
+  }
+  for (const collectives::Calibration& each : all) EXPECT_EQ(each.thresholds, all[0].thresholds);
+  ASSERT_FALSE(all[0].timings.empty());
+  EXPECT_EQ(all[0].timings[0].bytes, 4096u);
+  EXPECT_GT(all[0].timings[0].us[0], 0);
+  EXPECT_GT(all[0].barrier_us, 0);
+  // What was opened is used up; and nobody meets without having opened.
+  const auto again = clients[0]->measureGroup(session);
+  ASSERT_FALSE(again.ok());
+  EXPECT_EQ(again.error().code(), ErrorCode::kNotFound);
+  const auto alone = clients[0]->openGroup({ticket, 0, 1});
+  ASSERT_FALSE(alone.ok());
+  EXPECT_TRUE(contains(alone.error().message(), "a group of 2 to 64 nodes can be measured, got rank 0 of 1")) << alone.error();
+}
+
+TEST(MeasureGroup, ANodeThatDoesNotComeIsNamed) {
+  const MeasuredNode here("here");
+  const auto client = ControlClient::connect(here.address(), Security::loopbackOnly()).value();
+  const ProbeTicket ticket = makeProbeTicket("tcp").value();
+  const auto endpoint = client->openGroup({ticket, 0, 2});
+  ASSERT_TRUE(endpoint.ok()) << endpoint.error();
+  const auto begin = Clock::now();
+  const auto measured = client->measureGroup({.epoch = ticket.epoch, .key = {}, .members = {{"here", 0, *endpoint}, {"there", 1, *endpoint}}});
+  ASSERT_FALSE(measured.ok());
+  EXPECT_LT(Clock::now() - begin, 20s);
+  EXPECT_TRUE(contains(measured.error().message(), "still no link to rank 1 (there at ")) << measured.error();
 }
 
 }  // namespace

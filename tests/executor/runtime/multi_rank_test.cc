@@ -142,6 +142,56 @@ TEST(MultiRankFailure, MessagesLongerThanASlotTravelInPieces) {
   EXPECT_TRUE(job.end().ok());
 }
 
+// bf16_above_bytes of the program: half the bytes, other bits, the same on both.
+TEST(MultiRank, Bf16OnTheWireRoundsPromptsAndIsAgreedUpon) {
+  const auto run = [](uint64_t rank0_above_bytes, uint64_t rank1_above_bytes, Status& followed) {
+    SimulatedNetwork network(2);
+    const auto create = [&](int rank, Mesh* mesh, uint64_t above_bytes) {
+      program::Program program = testing::loadProgram("tiny_llama_tp2_rank" + std::to_string(rank));
+      program.set_bf16_above_bytes(above_bytes);
+      EngineOptions options;
+      options.threads = 1;
+      options.timeout = kTimeout;
+      return Engine::create(program, options, testing::readWeight, mesh);
+    };
+    const auto mesh0 = network.mesh(0), mesh1 = network.mesh(1);
+    std::thread follower([&] {
+      const auto engine = create(1, mesh1.get(), rank1_above_bytes);
+      followed = engine.ok() ? follow(**engine, *mesh1, kTimeout) : Status(engine.error());
+      if (!followed.ok()) network.kill(1);
+    });
+    std::vector<float> logits;
+    {
+      const auto engine = create(0, mesh0.get(), rank0_above_bytes);
+      EXPECT_TRUE(engine.ok()) << engine.error();
+      const auto driver = Driver::create(**engine, mesh0.get(), kTimeout);
+      EXPECT_TRUE(driver.ok()) << driver.error();
+      Generator generator(**driver);
+      const auto result = generator.generate({.prompt = kPrompt, .on_prompt_logits = [&](int64_t, std::span<const float> more) { logits.insert(logits.end(), more.begin(), more.end()); }});
+      if (!result.ok()) {
+        EXPECT_EQ(result.error().code(), ErrorCode::kMismatch) << result.error();
+        logits.clear();
+        network.kill(0);
+      } else {
+        EXPECT_TRUE((*driver)->stop().ok());
+      }
+    }
+    follower.join();
+    return logits;
+  };
+  Status followed;
+  const std::vector<float> plain = run(0, 0, followed), rounded = run(1024, 1024, followed), again = run(1024, 1024, followed), above = run(1 << 30, 1 << 30, followed);
+  ASSERT_TRUE(followed.ok()) << followed.error();
+  ASSERT_FALSE(plain.empty());
+  EXPECT_EQ(rounded, again);
+  EXPECT_EQ(above, plain) << "no message is that large";
+  ASSERT_EQ(rounded.size(), plain.size());
+  EXPECT_NE(rounded, plain);
+  for (size_t i = 0; i < plain.size(); ++i) ASSERT_NEAR(rounded[i], plain[i], 0.1) << i;
+  EXPECT_TRUE(run(1024, 0, followed).empty()) << "ranks that disagree must end with an error";
+  EXPECT_FALSE(followed.ok());
+}
+
 TEST(MultiRankFailure, IdlingIsNoError) {
   Job job("tiny_llama_tp2_rank", 2, 300ms);
   std::this_thread::sleep_for(1200ms);   // longer than every timeout

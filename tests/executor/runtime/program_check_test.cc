@@ -59,10 +59,27 @@ void receiveInto(Program& program, int index, program::Extent rows, uint32_t pee
   for (int i = program.calls_size() - 1; i > place; --i) program.mutable_calls()->SwapElements(i, i - 1);
 }
 
+/// One-shot up to 64 B, chain above, of ranks 0 and 1.
+program::ReduceChoice& addReduce(Program& program) {
+  program::ReduceChoice& choice = *program.add_reduces();
+  choice.add_ranks(0);
+  choice.add_ranks(1);
+  choice.add_steps()->set_up_to_bytes(64);
+  choice.add_steps()->set_algorithm(program::ReduceChoice::CHAIN);
+  return choice;
+}
+
 /// Moves call `other` into the region of call `first`, as chain `chain`.
 void joinRegions(Program& program, const std::string& first, const std::string& other, uint32_t chain) {
   call(program, other).set_region(call(program, first).region());
   call(program, other).set_chain(chain);
+}
+
+TEST(ProgramCheck, AChoiceOfAlgorithmsIsSound) {
+  Program program = testing::loadProgram("tiny_llama_tp2_rank0");
+  addReduce(program);
+  const Status status = checkProgram(program);
+  EXPECT_TRUE(status.ok()) << status.error();
 }
 
 TEST(ProgramCheck, DamageIsNamed) {
@@ -117,6 +134,12 @@ TEST(ProgramCheck, DamageIsNamed) {
       {"ranks must ascend", [](Program& p) { call(p, "embed.all_reduce").mutable_collective()->set_ranks(1, 0); }, "tiny_llama_tp2_rank0"},
       {"not among the members", [](Program& p) { p.set_world_size(3), p.set_rank(2); }, "tiny_llama_tp2_rank0"},
       {"not another of the 3 ranks", [](Program& p) { call(p, "send.h").mutable_collective()->set_peers(0, 0); }, "tiny_llama_pp2_rank0"},
+      {"ranks must ascend", [](Program& p) { addReduce(p).add_ranks(0); }, "tiny_llama_tp2_rank0"},
+      {"is outside the 2 of the job", [](Program& p) { addReduce(p).set_ranks(1, 2); }, "tiny_llama_tp2_rank0"},
+      {"the last step must have no limit", [](Program& p) { addReduce(p).mutable_steps()->RemoveLast(); }, "tiny_llama_tp2_rank0"},
+      {"the last step must have no limit", [](Program& p) { addReduce(p).clear_steps(); }, "tiny_llama_tp2_rank0"},
+      {"limits of steps must ascend", [](Program& p) { *addReduce(p).add_steps() = p.reduces(0).steps(0), p.mutable_reduces(0)->mutable_steps()->SwapElements(1, 2); }, "tiny_llama_tp2_rank0"},
+      {"unknown algorithm 7", [](Program& p) { addReduce(p).mutable_steps(1)->set_algorithm(static_cast<program::ReduceChoice::Algorithm>(7)); }, "tiny_llama_tp2_rank0"},
       {"must be output 1 of ROUTER_TOP_K", [](Program& p) {
          const auto ids = call(p, "model.layers.1.mlp.dispatch").in(0).buffer();
          receiveInto(p, static_cast<int>(ids), program::TOKENS, 1, "model.layers.1.mlp.dispatch");

@@ -121,10 +121,11 @@ struct LyingVerbsPeer : OnVerbsDevice {
   MemoryRegion region;
   FileDescriptor end;
 
+  virtual Port port() { return openPorts({}).value()[0]; }
   void SetUp() override {
     OnVerbsDevice::SetUp();
     if (IsSkipped()) return;
-    const Port port = openPorts({}).value()[0];
+    const Port port = this->port();
     link = VerbsConnection::create(1, "liar", kRing, port).value();
     raw = QueuePair::create(port, 16, 64).value();
     memory = Mapping::anonymous(kPage).value();
@@ -189,6 +190,84 @@ TEST_F(LyingVerbsPeer, ThatIsGoneIsLost) {
   const Status status = link->status();
   ASSERT_FALSE(status.ok());
   EXPECT_EQ(status.error().code(), ErrorCode::kPeerLost);
+}
+
+/// A device whose driver says that it is gone. Soft-RoCE never does: `rdma link delete` waits for its users instead.
+struct RemovedDevice : LyingVerbsPeer {
+  static inline std::atomic<bool> removed{false};
+  Library library;
+  std::shared_ptr<Device> device;
+
+  Port port() override {
+    library = *verbs::library().value();
+    library.get_async_event = [](ibv_context*, ibv_async_event* event) {
+      event->event_type = IBV_EVENT_DEVICE_FATAL;
+      return removed.exchange(false) ? 0 : -1;
+    };
+    library.ack_async_event = [](ibv_async_event*) {};
+    Port port = LyingVerbsPeer::port();
+    int count = 0;
+    ibv_device** const devices = library.get_device_list(&count);
+    port.device = device = Device::open(library, devices[0]).value();
+    library.free_device_list(devices);
+    return port;
+  }
+  void TearDown() override {
+    link.reset();
+    raw.reset();
+    region = {};
+    device.reset();
+  }
+};
+
+TEST_F(RemovedDevice, EndsItsLinksAtOnceWithThePeersName) {
+  EXPECT_TRUE(link->status().ok());
+  removed = true;
+  for (int look = 0; look < 2; ++look) {
+    const Status status = link->status();
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().code(), ErrorCode::kPeerLost);
+    EXPECT_EQ(status.error().scope(), ErrorScope::kLink);
+    EXPECT_NE(status.error().message().find("rank 1 (liar) "), std::string::npos) << status.error().message();
+    EXPECT_NE(status.error().message().find(library.event_type_str(IBV_EVENT_DEVICE_FATAL)), std::string::npos) << status.error().message();
+  }
+  EXPECT_FALSE(link->commit(0, 8).ok());
+  EXPECT_EQ(link->received(0).state, Poll::State::kBroken);
+  EXPECT_TRUE(raw->check()) << "all queue pairs of the device";
+}
+
+/// $EXO_TEST_UNPLUG is a command that takes the device away under a link in use. Set in a virtual machine only.
+TEST(UnpluggedDevice, IsATypedErrorWithinABoundedTime) {
+  const char* const unplug = std::getenv("EXO_TEST_UNPLUG");
+  if (unplug == nullptr) GTEST_SKIP() << "EXO_TEST_UNPLUG is not set: nothing may be unplugged here";
+  World world(2, Wire::kVerbs, RingShape{512, 3});
+  std::atomic<int> rounds{0};
+  Clock::time_point unplugged;
+  onThreads(3, [&](int rank) {
+    if (rank == 2) {
+      while (rounds < 20) std::this_thread::sleep_for(1ms);
+      unplugged = Clock::now();
+      EXPECT_EQ(std::system(unplug), 0) << unplug;
+      return;
+    }
+    Connection& link = world.meshes[rank]->peer(1 - rank);
+    Status status;
+    const auto deadline = Clock::now() + 60s;
+    for (uint64_t seq = 0; status.ok() && Clock::now() < deadline; ++seq) {
+      while (!link.canSend(seq) && status.ok() && Clock::now() < deadline) status = link.status();
+      if (status.ok()) status = link.commit(seq, 100);
+      while (status.ok() && link.received(seq).state == Poll::State::kNotYet && Clock::now() < deadline) status = link.status();
+      if (status.ok() && link.received(seq).state == Poll::State::kArrived) link.release(seq);
+      ++rounds;
+    }
+    ASSERT_FALSE(status.ok()) << "rank " << rank << " noticed nothing";
+    EXPECT_EQ(status.error().code(), ErrorCode::kPeerLost);
+    EXPECT_EQ(status.error().scope(), ErrorScope::kLink);
+    EXPECT_NE(status.error().message().find("rank " + std::to_string(1 - rank) + " (node" + std::to_string(1 - rank) + ")"), std::string::npos) << status.error().message();
+    EXPECT_LT(Clock::now() - unplugged, 40s);
+    std::cout << "rank " << rank << ": " << status.error().message() << std::endl;
+  });
+  std::cout << "given up within " << std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - unplugged).count() << " ms" << std::endl;
 }
 
 struct Reading : OnVerbsDevice {
