@@ -31,7 +31,8 @@ constexpr const char* kWhat = "weights of a peer";
 struct Text {
   uint32_t bytes = 0;
   char text[kMaxText] = {};
-  explicit Text(std::string_view from = {}) : bytes(static_cast<uint32_t>(std::min(from.size(), kMaxText))) { std::memcpy(text, from.data(), bytes); }
+  Text() = default;
+  explicit Text(std::string_view from) : bytes(static_cast<uint32_t>(std::min(from.size(), kMaxText))) { std::memcpy(text, from.data(), bytes); }
   std::string string() const { return {text, std::min<size_t>(bytes, kMaxText)}; }
 };
 
@@ -59,6 +60,7 @@ struct Reply {
   Text text;                   // the error, or the format stored
 };
 
+static_assert(std::is_trivially_copyable_v<Announcement> && std::is_trivially_copyable_v<Request> && std::is_trivially_copyable_v<Reply>);
 template <class T>
 std::span<const std::byte> bytesOf(const T& value) { return std::as_bytes(std::span(&value, 1)); }
 template <class T>
