@@ -6,6 +6,7 @@
 #include <iostream>
 #include <memory>
 #include <set>
+#include <sstream>
 
 #include "executor/cluster/client.h"
 
@@ -15,6 +16,13 @@ namespace {
 /// (largest - smallest) / median of repetitions above which a figure is not to be trusted.
 constexpr double kTrustedSpread = 0.1;
 constexpr size_t kMostForSubsets = 8;  // nodes up to which every group without one of them is measured too
+
+/// Four digits: no measurement is better than that, and people read the file.
+double shortened(double figure) {
+  std::ostringstream out;
+  out << std::setprecision(4) << figure;
+  return std::stod(out.str());
+}
 
 struct Node {
   std::unique_ptr<cluster::ControlClient> client;
@@ -36,9 +44,24 @@ class Measuring {
   }
 
  private:
-  void warnSpread(const std::string& where, const std::string& what, double spread) {
+  void noteSpread(const std::string& what, double spread) {
+    ++figures_;
     if (spread <= kTrustedSpread) return;
-    out_.warnings.push_back(where + ": " + what + " varied by " + std::to_string(std::lround(spread * 100)) + " % between repetitions");
+    ++spread_figures_;
+    if (spread > worst_spread_) {
+      worst_spread_ = spread;
+      worst_figure_ = what;
+    }
+  }
+
+  /// Of all noted since the last call.
+  void warnSpread(const std::string& where) {
+    if (spread_figures_ > 0) {
+      out_.warnings.push_back(where + ": " + std::to_string(spread_figures_) + " of " + std::to_string(figures_) + " figures varied by more than 10 % between repetitions, " + worst_figure_ +
+                              " the most, by " + std::to_string(std::lround(worst_spread_ * 100)) + " %");
+    }
+    figures_ = spread_figures_ = 0;
+    worst_spread_ = 0;
   }
 
   Status measureNode(const std::string& text) {
@@ -50,17 +73,18 @@ class Measuring {
     TopologyNode& node = measured.node;
     node.name = status.info.node.empty() ? "n" + std::to_string(nodes_.size() - 1) : status.info.node;
     node.address = text;
-    node.memory_gib = static_cast<double>(m.memory_bytes) / (1024.0 * 1024 * 1024);
+    node.memory_gib = shortened(static_cast<double>(m.memory_bytes) / (1024.0 * 1024 * 1024));
     node.cores = m.cores;
     for (const cluster::ReadRate& read : m.read) {
-      node.read_by_threads.push_back({read.threads, read.rate.median});
-      node.read_gb_per_s = std::max(node.read_gb_per_s, read.rate.median);
-      warnSpread(node.name, "read bandwidth by " + std::to_string(read.threads) + (read.threads == 1 ? " thread" : " threads"), read.rate.spread);
+      node.read_by_threads.push_back({read.threads, shortened(read.rate.median)});
+      node.read_gb_per_s = std::max(node.read_gb_per_s, node.read_by_threads.back().gb_per_s);
+      noteSpread("read bandwidth by " + std::to_string(read.threads) + (read.threads == 1 ? " thread" : " threads"), read.rate.spread);
     }
-    node.int8_gop_per_s = m.int8_gop_per_s.median;
-    node.f32_gflop_per_s = m.f32_gflop_per_s.median;
-    warnSpread(node.name, "int8 rate", m.int8_gop_per_s.spread);
-    warnSpread(node.name, "f32 rate", m.f32_gflop_per_s.spread);
+    node.int8_gop_per_s = shortened(m.int8_gop_per_s.median);
+    node.f32_gflop_per_s = shortened(m.f32_gflop_per_s.median);
+    noteSpread("int8 rate", m.int8_gop_per_s.spread);
+    noteSpread("f32 rate", m.f32_gflop_per_s.spread);
+    warnSpread(node.name);
     std::cerr << node.name << " at " << text << "\n" << cluster::describe(m);
     return {};
   }
@@ -94,15 +118,16 @@ class Measuring {
 
   void addLink(const std::string& where, TopologyLink link, const cluster::LinkMeasurement& measured) {
     std::cerr << where << ": " << std::fixed << std::setprecision(1) << measured.latency_us.median << " us, " << measured.bandwidth_gbit_per_s.median << " Gbit/s\n";
-    link.latency_us = measured.latency_us.median;
-    link.bandwidth_gbit_per_s = measured.bandwidth_gbit_per_s.median;
-    link.barrier_us = measured.barrier_us.median;
+    link.latency_us = shortened(measured.latency_us.median);
+    link.bandwidth_gbit_per_s = shortened(measured.bandwidth_gbit_per_s.median);
+    link.barrier_us = shortened(measured.barrier_us.median);
     for (const auto& point : measured.curve) {
-      link.curve.push_back({point.bytes, point.us.median});
-      warnSpread(where, "time of " + std::to_string(point.bytes) + " B", point.us.spread);
+      link.curve.push_back({point.bytes, shortened(point.us.median)});
+      noteSpread("the time of " + std::to_string(point.bytes) + " B", point.us.spread);
     }
-    warnSpread(where, "bandwidth", measured.bandwidth_gbit_per_s.spread);
-    warnSpread(where, "barrier", measured.barrier_us.spread);
+    noteSpread("bandwidth", measured.bandwidth_gbit_per_s.spread);
+    noteSpread("the barrier", measured.barrier_us.spread);
+    warnSpread(where);
     out_.topology.links.push_back(std::move(link));
   }
 
@@ -130,14 +155,15 @@ class Measuring {
     auto measured = calibrated(group);
     if (!measured.ok()) return std::move(measured).error().note("measuring " + where);
     addSteps(measured->thresholds, collective);
-    collective.barrier_us = measured->barrier_us;
+    collective.barrier_us = shortened(measured->barrier_us);
     for (const collectives::Timing& each : measured->timings) {
       TopologyCollective::Timing& timing = collective.timings.emplace_back(TopologyCollective::Timing{.bytes = each.bytes});
       for (size_t a = 0; a < std::size(collectives::kAlgorithms); ++a) {
-        timing.us[a] = each.us[a];
-        warnSpread(where, std::string(kReduceAlgorithmNames[a]) + " of " + std::to_string(each.bytes) + " B", each.spread[a]);
+        timing.us[a] = shortened(each.us[a]);
+        if (each.us[a] > 0) noteSpread(std::string(kReduceAlgorithmNames[a]) + " of " + std::to_string(each.bytes) + " B", each.spread[a]);
       }
     }
+    warnSpread(where);
     std::cerr << where << ": measured up to " << (collective.timings.empty() ? 0 : collective.timings.back().bytes) << " B\n";
     out_.topology.collectives.push_back(std::move(collective));
     return {};
@@ -173,6 +199,9 @@ class Measuring {
   const cluster::Security& security_;
   std::vector<Node> nodes_;
   MeasuredTopology out_;
+  int figures_ = 0, spread_figures_ = 0;  // since the last warning
+  double worst_spread_ = 0;
+  std::string worst_figure_;
 };
 
 }  // namespace

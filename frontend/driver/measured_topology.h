@@ -12,7 +12,7 @@ namespace exo {
 
 struct MeasuredTopology {
   Topology topology;
-  std::vector<std::string> warnings;  // figures that varied by more than 10 % between repetitions
+  std::vector<std::string> warnings;  // one per node, link or group of which figures varied by more than 10 % between repetitions
 };
 
 /// `addresses`: control services of nodes started with --measure_only. Takes about two seconds per node, one per pair and

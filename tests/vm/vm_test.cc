@@ -41,17 +41,28 @@ Outcome inGuests(int guests, const fs::path& out, const std::string& command) {
 TEST(OneGuest, LinksAndCollectivesOverVerbs) {
   const Folder out;
   // What is measured in processor time is left out. A test that finds no device skips itself: that would be a failure here.
-  const std::string transport = EXO_TEST_TRANSPORT " --gtest_filter='Queues.*:Reading.*:LyingVerbsPeer.*:*/verbs:Mesh.Auto*:Mesh.ARankTold*:Mesh.ADevice*:Mesh.AWrongKey*:Mesh.LeavesNothing*'";
+  const std::string transport = EXO_TEST_TRANSPORT " --gtest_filter='Queues.*:Reading.*:LyingVerbsPeer.*:RemovedDevice.*:*/verbs:Mesh.Auto*:Mesh.ARankTold*:Mesh.ADevice*:Mesh.AWrongKey*:Mesh.LeavesNothing*'";
   const std::string collectives = EXO_TEST_COLLECTIVES " --gtest_filter='*/verbs*'";
   const std::string processes = EXO_TEST_PROCESSES " --gtest_filter='*/verbs:-*AnIdleRankSleeps*'";
-  const Outcome outcome = inGuests(1, out.path(), transport + " && " + collectives + " && " + processes);
+  const std::string weights = EXO_TEST_WEIGHTS " --gtest_filter='*/verbs'";
+  const Outcome outcome = inGuests(1, out.path(), transport + " && " + weights + " && " + collectives + " && " + processes);
   EXO_SKIP_WITHOUT_GUESTS(outcome);
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_FALSE(contains(outcome.out, "SKIPPED"));
   for (const char* test : {"Wires/Link.ManyMessagesOfAnySizeBothWaysAtOnce/verbs", "Worlds/Collective.AllReduceHasTheBitsOfRankOrderByAnyAlgorithm/verbs3",
+                           "RemovedDevice.EndsItsLinksAtOnceWithThePeersName", "Wires/PeerWeights.AreThoseOfTheGiver/verbs",
                            "Wires/RealProcesses.AKilledPeerIsNoticedWithinTwoSeconds/verbs", "Queues.APeerThatIsGoneIsGivenUp", "Reading.AnyRangeOfWhatThePeerOffers"}) {
     EXPECT_TRUE(contains(outcome.out, std::string("       OK ] ") + test)) << test;
   }
+}
+
+// The network interface goes down under two ranks that exchange messages over it: nobody acknowledges any more.
+TEST(OneGuest, ALinkWhoseInterfaceIsTakenAwayIsGivenUp) {
+  const Folder out;
+  const Outcome outcome = inGuests(1, out.path(), "EXO_TEST_UNPLUG='ip link set eth0 down' " EXO_TEST_TRANSPORT " --gtest_filter='UnpluggedDevice.*'");
+  EXO_SKIP_WITHOUT_GUESTS(outcome);
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_TRUE(contains(outcome.out, "[       OK ] UnpluggedDevice.IsATypedErrorWithinABoundedTime"));
 }
 
 // Two nodes, each in a guest of its own.
