@@ -7,6 +7,7 @@
 #include <set>
 #include <sstream>
 
+#include "frontend/topology/topology.h"
 #include "passes/link_time.h"
 
 namespace exo {
@@ -14,8 +15,7 @@ namespace {
 
 using Row = std::vector<std::string>;
 
-constexpr const char* kTransportNames[] = {"shm", "rdma", "tcp"};  // order of TopologyLink::Transport
-constexpr double kTypicalBytes = 16384;                            // one token's hidden state: as the planner picks a pair's link
+constexpr double kTypicalBytes = 16384;  // one token's hidden state: as the planner picks a pair's link
 
 /// Three digits, and "-" for what is not known.
 std::string figure(double value) {
@@ -31,7 +31,7 @@ std::string sizeText(uint64_t bytes) {
   return std::to_string(bytes) + " B";
 }
 
-const char* transportOf(const TopologyLink& link) { return kTransportNames[static_cast<size_t>(link.transport)]; }
+std::string transportOf(const TopologyLink& link) { return std::string(toString(link.transport)); }
 
 /// Characters on a terminal, of a text in UTF-8.
 size_t width(const std::string& text) {
@@ -180,7 +180,7 @@ std::vector<std::string> nodeLines(const TopologyNode& node) {
 }
 
 std::string linkLabel(const TopologyLink& link) {
-  return std::string(transportOf(link)) + " " + figure(link.latency_us) + " us, " + figure(link.bandwidth_gbit_per_s) + " Gbit/s";
+  return transportOf(link) + " " + figure(link.latency_us) + " us, " + figure(link.bandwidth_gbit_per_s) + " Gbit/s";
 }
 
 }  // namespace
