@@ -110,7 +110,7 @@ TEST_F(Plans, TheAlgorithmsOfTheTopologyRunAndAnswerWithTheSameBits) {
 }
 
 TEST_F(Plans, Bf16TravelsOnlyWhenAskedFor) {
-  const Words base = {"compile", kModel, "--nodes", "2", "--strategy", "tp", "--quant", "f32", "--step_tokens", "512", "--max_context", "1024", "--out", folder_ / "wire"};
+  const Words base = {"compile", kModel, "--nodes", "2", "--strategy", "tp", "--quant", "f32", "--step_tokens", "512", "--max_context", "512", "--out", folder_ / "wire"};
   const auto compiled = [&](const std::string& wire) {
     Words words = base;
     if (!wire.empty()) words.push_back("--wire=" + wire);

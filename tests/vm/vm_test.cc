@@ -56,15 +56,6 @@ TEST(OneGuest, LinksAndCollectivesOverVerbs) {
   }
 }
 
-// The network interface goes down under two ranks that exchange messages over it: nobody acknowledges any more.
-TEST(OneGuest, ALinkWhoseInterfaceIsTakenAwayIsGivenUp) {
-  const Folder out;
-  const Outcome outcome = inGuests(1, out.path(), "EXO_TEST_UNPLUG='ip link set eth0 down' " EXO_TEST_TRANSPORT " --gtest_filter='UnpluggedDevice.*'");
-  EXO_SKIP_WITHOUT_GUESTS(outcome);
-  EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_TRUE(contains(outcome.out, "[       OK ] UnpluggedDevice.IsATypedErrorWithinABoundedTime"));
-}
-
 // Two nodes, each in a guest of its own.
 constexpr const char* kTopology = R"({"nodes": [{"name": "n0", "address": "10.77.0.1:52416"}, {"name": "n1", "address": "10.77.0.2:52416"}]})";
 
