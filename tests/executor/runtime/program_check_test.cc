@@ -138,7 +138,7 @@ TEST(ProgramCheck, DamageIsNamed) {
       {"is outside the 2 of the job", [](Program& p) { addReduce(p).set_ranks(1, 2); }, "tiny_llama_tp2_rank0"},
       {"the last step must have no limit", [](Program& p) { addReduce(p).mutable_steps()->RemoveLast(); }, "tiny_llama_tp2_rank0"},
       {"the last step must have no limit", [](Program& p) { addReduce(p).clear_steps(); }, "tiny_llama_tp2_rank0"},
-      {"limits of steps must ascend", [](Program& p) { *addReduce(p).add_steps() = p.reduces(0).steps(0), p.mutable_reduces(0)->mutable_steps()->SwapElements(1, 2); }, "tiny_llama_tp2_rank0"},
+      {"limits of steps must ascend", [](Program& p) { addReduce(p).add_steps()->set_up_to_bytes(64), p.mutable_reduces(0)->mutable_steps()->SwapElements(1, 2); }, "tiny_llama_tp2_rank0"},
       {"unknown algorithm 7", [](Program& p) { addReduce(p).mutable_steps(1)->set_algorithm(static_cast<program::ReduceChoice::Algorithm>(7)); }, "tiny_llama_tp2_rank0"},
       {"must be output 1 of ROUTER_TOP_K", [](Program& p) {
          const auto ids = call(p, "model.layers.1.mlp.dispatch").in(0).buffer();
