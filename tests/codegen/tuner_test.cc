@@ -32,20 +32,20 @@ TEST_P(Candidates, GiveTheSameBits) {
   for (const TunerChoice& choice : tunerChoices()) {
     const Kernel kernel = product(choice.weight, n, k);
     const PackedWeight w = packWeight(choice.weight, n, k, 3);
-    for (int64_t rows : {1, 3, 24, 101}) {
-      const Memory x = quantiseRows(GetParam(), randomFloats(rows * k, 5), rows, k);
-      const auto result = [&](Jit& jit) {
-        Memory out(rows * n * 4);
-        runKernel(jit, kernel, {.rows = rows, .in = {x.data(), w.packed.data()}, .out = {out.data()}}, 1);
-        EXPECT_TRUE(out.guardIntact());
-        return out.as<float>();
-      };
-      const auto expected = result(jitFor(GetParam()));
-      for (int value : choice.values) {
-        Target target = std::move(Target::forHost(GetParam())).value();
-        target.loops(choice.weight).*choice.field = value;
-        const auto jit = std::move(createJit(std::move(target), "")).value();
-        EXPECT_EQ(result(*jit), expected) << choice.name << " " << value << ", " << rows << " rows of " << program::Encoding_Name(choice.weight);
+    for (int value : choice.values) {
+      Target target = std::move(Target::forHost(GetParam())).value();
+      if (target.loops(choice.weight).*choice.field == value) continue;
+      target.loops(choice.weight).*choice.field = value;
+      const auto jit = std::move(createJit(std::move(target), "")).value();
+      for (int64_t rows : {1, 3, 24, 101}) {
+        const Memory x = quantiseRows(GetParam(), randomFloats(rows * k, 5), rows, k);
+        const auto result = [&](Jit& by) {
+          Memory out(rows * n * 4);
+          runKernel(by, kernel, {.rows = rows, .in = {x.data(), w.packed.data()}, .out = {out.data()}}, 1);
+          EXPECT_TRUE(out.guardIntact());
+          return out.as<float>();
+        };
+        EXPECT_EQ(result(*jit), result(jitFor(GetParam()))) << choice.name << " " << value << ", " << rows << " rows of " << program::Encoding_Name(choice.weight);
       }
     }
   }
