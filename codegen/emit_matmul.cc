@@ -66,7 +66,7 @@ class Panels : public Fn {
   const MatMulLoops& loops() const { return target.loops(kernel_.weight()); }
   TileShape shape() const { return loops().tile; }
   bool hasMatrix() const { return isQuantised(kernel_) && target.matrix != MatrixUnit::kNone; }
-  bool unpacks() const { return kernel_.weight() == program::Q4 && loops().unpack && !hasMatrix(); }
+  bool unpacks() const { return kernel_.weight() == program::Q4 && loops().unpack != 0 && !hasMatrix(); }
   Val manyRows() { return i(kScratchRows) <= rows(); }
   Val usesMatrix() { return select(i(0) < k(), manyRows(), wrap(b.getFalse())); }
   Val panelBytesAt(Val columns);

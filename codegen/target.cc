@@ -113,7 +113,8 @@ Target describeAvx(Isa isa) {
     target.cpu = "x86-64-v4";
     target.features = "+avx512vnni";
     target.dot = Dot::kVnni512;
-    target.has_masks = target.q4.unpack = true;
+    target.has_masks = true;
+    target.q4.unpack = 1;
     target.q4.tile = target.q8.tile = target.plain.tile = {6, 2};
     target.q4.tile_prefetch = target.q8.tile_prefetch = 1024;
     target.plain.stream_panels = 4;

@@ -42,7 +42,7 @@ struct MatMulLoops {
   // How far ahead of a panel's loads to prefetch, in bytes; 0: not at all.
   int stream_prefetch = 4096;   // one panel at a time, which is one stream and wants to be about a DRAM latency ahead; and decode
   int tile_prefetch = 0;        // tiles of several panels; plain ones gained nothing
-  bool unpack = false;          // q4: many rows unpack 4-bit weights once per block of rows, instead of in every tile
+  int unpack = 0;               // 1, of q4: many rows unpack 4-bit weights once per block of rows, instead of in every tile
   int block_k = 2048;           // columns in a block
   bool operator==(const MatMulLoops&) const = default;
 };

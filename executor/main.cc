@@ -27,6 +27,7 @@ DEFINE_string(listen, "", "host:port for other nodes and clients; default: the n
 DEFINE_string(coordinator, "", "host:port of rank 0's node; default: its address in the plan");
 DEFINE_int32(threads, 0, "threads to compute with; 0: one per core, each pinned");
 DEFINE_string(isa, "auto", "instruction set: auto, amx, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
+DEFINE_string(tune, "auto", "how the loops of matrix products are laid out: off (as built in), auto (as remembered for this machine, or measured if a second is enough), full (measured now, some seconds). Changes no bit of the results");
 DEFINE_string(model, "", "directory or GGUF file with the model's weights; default: where the plan found them");
 DEFINE_bool(weights_from_peer, false, "this machine has no copy of the model: take the weights from a node of the plan that has one");
 DEFINE_string(random_weights, "", "seed: make weights up instead of reading them; the same on every node");
@@ -52,7 +53,7 @@ constexpr double kMaxSeconds = 86'400;
 
 const std::vector<std::string> kFlags = {"plan",         "node",         "listen",    "coordinator", "threads",         "isa",
                                          "model",        "weights_from_peer", "random_weights", "secret_file", "join_timeout", "peer_timeout", "step_timeout",
-                                         "cache_dir",    "weight_cache_dir", "transport",    "rdma_device", "die_with_parent", "status_fd", "measure_only", "profile"};
+                                         "cache_dir",    "weight_cache_dir", "transport",    "tune", "rdma_device", "die_with_parent", "status_fd", "measure_only", "profile"};
 
 std::string helpText() {
   return std::string("exo-exec ") + kVersion +
@@ -125,6 +126,7 @@ Result<EngineWorkerOptions> workerOptions(StatusPipe& pipe) {
   options.threads = FLAGS_threads;
   EXO_ASSIGN(options.isa, codegen::parseIsa(FLAGS_isa));
   EXO_TRY(codegen::checkHost(options.isa));
+  EXO_ASSIGN(options.tune, codegen::parseTune(FLAGS_tune));
   EXO_ASSIGN(options.transport, transport::parseChoice(FLAGS_transport));
   EXO_ASSIGN(options.rdma_device, transport::verbs::parseDeviceChoice(FLAGS_rdma_device));
   options.on_link = [&pipe](const std::string& node, transport::Kind kind, const std::string& why) {
@@ -135,6 +137,7 @@ Result<EngineWorkerOptions> workerOptions(StatusPipe& pipe) {
   options.cache_dir = cacheDirectory(FLAGS_cache_dir, "");
   options.weight_cache_dir = cacheDirectory(FLAGS_weight_cache_dir, "/weights");
   options.warn = [](const std::string& line) { LOG(WARNING) << line; };
+  options.note = [](const std::string& line) { LOG(INFO) << line; };
   options.profile = !FLAGS_profile.empty();
   return options;
 }

@@ -8,6 +8,7 @@
 #include "executor/weight_exchange.h"
 #include "executor/weight_source.h"
 #include "frontend/checkpoint/replacing_file.h"
+#include "ir/base/machine.h"
 
 namespace exo {
 namespace {
@@ -63,13 +64,23 @@ Status EngineWorker::connect(const cluster::Session& session) {
   return {};
 }
 
+/// Before the weights: what measuring needs is free again by then.
+Status EngineWorker::createJit() {
+  std::vector<const program::Kernel*> kernels;
+  for (const program::Kernel& kernel : program_.kernels()) kernels.push_back(&kernel);
+  const int threads = options_.threads > 0 ? options_.threads : std::max(1, static_cast<int>(allowedProcessors().size()));
+  EXO_ASSIGN(jit_, codegen::createTunedJit({.isa = options_.isa, .mode = options_.tune, .threads = threads, .cache_dir = options_.cache_dir}, kernels));
+  for (const std::string& line : jit_.report)
+    if (options_.note) options_.note(line);
+  return {};
+}
+
 Status EngineWorker::createEngine(const Progress& progress) {
   runtime::EngineOptions options;
   options.threads = options_.threads;
   // Told a number of threads, the node shares the machine with others, and all would pin to the same cores.
   options.pin = options_.threads == 0 ? runtime::Pin::kYes : runtime::Pin::kNo;
-  options.isa = options_.isa;
-  options.object_cache_dir = options_.cache_dir;
+  options.jit = jit_.jit.get();
   options.weight_cache.directory = options_.weight_cache_dir;
   options.weight_cache.source_identity = [this] { return weights_->identity(); };
   options.weight_cache.warn = options_.warn;
@@ -103,6 +114,7 @@ Status EngineWorker::load(const cluster::Session& session, const Progress& progr
   const bool leads = program_.rank() == 0;
   if (program_.world_size() > 1) EXO_TRY(connect(session));
   listener_.reset();
+  EXO_TRY(createJit());
   EXO_TRY(mesh_ != nullptr ? exchangeWeights(progress) : createEngine(progress));
   weights_.reset();  // a mapped checkpoint would count as memory of ours
   if (options_.profile) EXO_TRY(startProfile());
@@ -159,7 +171,9 @@ Status EngineWorker::startProfile() {
 
 Status EngineWorker::writeProfile(const std::filesystem::path& path) const {
   if (engine_ == nullptr) return {};
-  return replaceFile(path, runtime::profileTrace(engine_->program(), engine_->profile(), read_bytes_per_s_));
+  std::string notes;
+  for (const std::string& line : jit_.report) notes += line + "\n";
+  return replaceFile(path, runtime::profileTrace(engine_->program(), engine_->profile(), read_bytes_per_s_, notes));
 }
 
 Status EngineWorker::follow() { return runtime::follow(*engine_, *mesh_, options_.step_timeout); }

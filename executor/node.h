@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "codegen/kernel.h"
+#include "codegen/tuner.h"
 #include "executor/cluster/run.h"
 #include "executor/runtime/driver.h"
 #include "executor/runtime/engine.h"
@@ -26,8 +27,10 @@ struct EngineWorkerOptions {
   int threads = 0;                      // 0: one per physical core, each pinned
   codegen::Isa isa = codegen::Isa::kAuto;
   std::string cache_dir;                // compiled kernels; empty: none
+  codegen::Tune tune = codegen::Tune::kAuto;
   std::string weight_cache_dir;         // packed weights; empty: none
   std::function<void(const std::string&)> warn;   // a line for the user; may be empty
+  std::function<void(const std::string&)> note;   // a line for the log; may be empty
   transport::Choice transport = transport::Choice::kAuto;
   transport::verbs::DeviceChoice rdma_device;  // for verbs
   /// What a link came to, and why, once all are made.
@@ -55,6 +58,7 @@ class EngineWorker final : public cluster::Worker {
 
  private:
   Status connect(const cluster::Session& session);
+  Status createJit();
   Status createEngine(const Progress& progress);
   Status exchangeWeights(const Progress& progress);
   Status startProfile();
@@ -67,6 +71,7 @@ class EngineWorker final : public cluster::Worker {
   std::optional<transport::Listener> listener_;  // until connect()
   // In this order: each uses those before it.
   std::unique_ptr<transport::Mesh> mesh_;        // null for one rank
+  codegen::TunedJit jit_;
   std::unique_ptr<runtime::Engine> engine_;
   std::unique_ptr<runtime::Driver> driver_;      // rank 0
   std::unique_ptr<runtime::Generator> generator_;

@@ -144,7 +144,7 @@ std::string profileTable(const Program& program, std::span<const ProfileEvent> e
   return text;
 }
 
-std::string profileTrace(const Program& program, std::span<const ProfileEvent> events, double read_bytes_per_s) {
+std::string profileTrace(const Program& program, std::span<const ProfileEvent> events, double read_bytes_per_s, const std::string& notes) {
   constexpr int kFirstPeerRow = 10'000;    // below the rows of threads
   const int rank = static_cast<int>(program.rank());
   nlohmann::json all = nlohmann::json::array();
@@ -163,7 +163,7 @@ std::string profileTrace(const Program& program, std::span<const ProfileEvent> e
     all.push_back({{"ph", "M"}, {"pid", rank}, {"tid", row}, {"name", "thread_name"}, {"args", {{"name", name}}}});
     all.push_back({{"ph", "M"}, {"pid", rank}, {"tid", row}, {"name", "thread_sort_index"}, {"args", {{"sort_index", row}}}});
   }
-  return nlohmann::json{{"displayTimeUnit", "ns"}, {"otherData", {{"table", profileTable(program, events, read_bytes_per_s)}}}, {"traceEvents", std::move(all)}}.dump();
+  return nlohmann::json{{"displayTimeUnit", "ns"}, {"otherData", {{"table", profileTable(program, events, read_bytes_per_s) + notes}}}, {"traceEvents", std::move(all)}}.dump();
 }
 
 }  // namespace exo::runtime

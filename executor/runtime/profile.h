@@ -27,8 +27,8 @@ double weightBytesOf(const program::Program& program, const program::Call& call,
 /// second (else 0), their share of it; last what the threads waited for each other and for peers.
 std::string profileTable(const program::Program& program, std::span<const ProfileEvent> events, double read_bytes_per_s);
 
-/// The trace of one rank, {"traceEvents": [...], "otherData": {"table": profileTable()}}. Microseconds of the steady clock:
+/// The trace of one rank, {"traceEvents": [...], "otherData": {"table": profileTable() and `notes`}}. Microseconds of the steady clock:
 /// ranks on one machine share it, others do not.
-std::string profileTrace(const program::Program& program, std::span<const ProfileEvent> events, double read_bytes_per_s);
+std::string profileTrace(const program::Program& program, std::span<const ProfileEvent> events, double read_bytes_per_s, const std::string& notes = {});
 
 }  // namespace exo::runtime

@@ -101,7 +101,7 @@ Status LocalCluster::spawn(const std::string& node, const fs::path& directory, c
   if (::pipe2(ends, O_CLOEXEC) != 0) return makeError(ErrorCode::kIo, "cannot make a pipe: ", std::strerror(errno));
   constexpr int kStatusFd = 3;
   std::vector<std::string> arguments = {path, "--plan=" + directory.string(), "--node=" + node, "--listen=127.0.0.1:0", "--threads=" + std::to_string(options.threads),
-                                        "--isa=" + options.isa, "--transport=" + options.transport, "--weight_cache_dir=" + options.weight_cache_dir, "--die_with_parent", "--status_fd=" + std::to_string(kStatusFd)};
+                                        "--isa=" + options.isa, "--transport=" + options.transport, "--tune=" + options.tune, "--weight_cache_dir=" + options.weight_cache_dir, "--die_with_parent", "--status_fd=" + std::to_string(kStatusFd)};
   if (!address_.empty()) arguments.push_back("--coordinator=" + address_);
   if (!options.profiles.empty()) arguments.push_back("--profile=" + (options.profiles / ("rank-" + std::to_string(children_.size()) + ".json")).string());
   std::vector<char*> argv;

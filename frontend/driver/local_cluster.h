@@ -17,7 +17,7 @@ namespace exo {
 
 struct LocalClusterOptions {
   int threads = 0;                        // per node; 0: the machine's cores divided by the nodes, at least one
-  std::string isa = "auto", transport = "auto";
+  std::string isa = "auto", transport = "auto", tune = "auto";
   std::filesystem::path profiles;         // a directory for rank-0.json, rank-1.json, ... written when the nodes end; empty: none
   std::string weight_cache_dir;           // as exo-exec's flag: empty is the user's, "none" none
   std::chrono::seconds timeout{120};      // without progress, until every node is ready

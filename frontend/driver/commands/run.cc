@@ -34,6 +34,7 @@ DEFINE_string(tokens_out, "", "write {\"tokens\": [...]} of the generated ids to
 DEFINE_bool(chat, false, "use the model's chat template; a conversation on a terminal");
 DEFINE_int32(threads, 0, "per node; 0: the machine's cores divided by the nodes");
 DEFINE_string(isa, "auto", "kernels for: auto, amx, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
+DEFINE_string(tune, "auto", "how the nodes lay out the loops of matrix products: off, auto, full (see exo-exec --help)");
 DEFINE_string(transport, "auto", "between nodes: auto, shm, verbs, tcp");
 DEFINE_string(profile, "", "write what every thread of every node did to this file, for Perfetto or chrome://tracing; prints a summary");
 DEFINE_string(weight_cache_dir, "", "packed weights for the next start; default: $XDG_CACHE_HOME/exo/weights or ~/.cache/exo/weights; none: no cache");
@@ -81,7 +82,7 @@ Status checkCombinations() {
   const auto given = [](const char* flag) { return !gflags::GetCommandLineFlagInfoOrDie(flag).is_default; };
   if (given("tokens") && (given("prompt") || FLAGS_chat)) return invalid("--tokens: ids are the whole prompt; leave out --prompt and --chat");
   if (!given("connect") && given("secret_file")) return invalid("--secret_file: only needed with --connect; nodes started here speak over loopback");
-  for (const char* flag : {"threads", "isa", "transport", "timeout", "profile", "weight_cache_dir"}) {
+  for (const char* flag : {"threads", "isa", "transport", "tune", "timeout", "profile", "weight_cache_dir"}) {
     if (given("connect") && given(flag)) return invalid("--", flag, ": the nodes of --connect run already");
   }
   return {};
@@ -156,6 +157,7 @@ Status startNodes(Session& session, const std::atomic<bool>* cancel) {
   local.threads = FLAGS_threads;
   local.isa = FLAGS_isa;
   local.transport = FLAGS_transport;
+  local.tune = FLAGS_tune;
   local.weight_cache_dir = FLAGS_weight_cache_dir;
   local.timeout = std::chrono::seconds(FLAGS_timeout);
   local.on_loading = showLoading;
