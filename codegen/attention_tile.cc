@@ -157,7 +157,16 @@ void AttentionTile::mask(Val scores, Val from, Val to, const std::function<Val(V
   });
 }
 
-/// Scores become weights exp(score - m); m and l go to the partial. A cap on scores would be applied before the mask.
+/// Capped before they are masked: what is not visible stays out of reach.
+void AttentionTile::cap(Val scores, Val from, Val to) {
+  if (kernel_.soft_cap() == 0) return;
+  e_.each(from, to, kLanes, [&](Val at) {
+    Val place = e_.at(scores, at * 4);
+    e_.store(e_.softCap(e_.load(e_.f32v, place, 64), kernel_.soft_cap()), place, 64);
+  });
+}
+
+/// Scores become weights exp(score - m); m and l go to the partial.
 void AttentionTile::softmax(const Span& span, Val query) {
   const int64_t step = kLanes * blocks();
   auto narrow = [&](Val x) { return e_.splat(e_.wrap(e_.b.CreateTrunc(x.v, e_.i32))); };
@@ -165,6 +174,7 @@ void AttentionTile::softmax(const Span& span, Val query) {
   Val start = span.chunk * kAttentionChunk, scores = scoresOf(query);
   Val from = (span.from - start) & -step, to = (span.to - start + (step - 1)) & -step;
   Val lowest = seen.lowest - start, end = seen.position + 1 - start;
+  cap(scores, from, to);
   mask(scores, from, e_.minI(lowest, to), [&](Val position) { return narrow(lowest) <= position; });
   mask(scores, e_.maxI(end & -kLanes, from), to, [&](Val position) { return position < narrow(end); });
   const Vals top = e_.loop(from, to, kLanes, {e_.fv(kFloor)}, [&](Val at, Vals best) {

@@ -58,6 +58,7 @@ class AttentionTile {
   void keys(const Span& span, Val table, Val kv_head);
   void scores(Val column, Val at_score, Val group, const Ahead& ahead);
   void softmax(const Span& span, Val query);
+  void cap(Val scores, Val from, Val to);
   void mask(Val scores, Val from, Val to, const std::function<Val(Val)>& visible);
   void values(const Span& span, Val table, Val kv_head);
   void weigh(Val values, Val at_score, Val count, Val first_vector, int vectors, Val group, const Ahead& ahead);

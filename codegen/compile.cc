@@ -21,7 +21,7 @@ namespace {
 using program::Kernel;
 
 // Part of every object's key: raise it whenever emitted code changes for an unchanged spec.
-constexpr int kEmitterVersion = 7;
+constexpr int kEmitterVersion = 8;
 
 using Emitter = void (*)(llvm::Module&, const std::string& symbol, const Kernel&, const Target&);
 
@@ -35,6 +35,10 @@ Emitter emitterOf(Kernel::Op op) {
     case Kernel::ADD: return emitAdd;
     case Kernel::BIAS_ADD: return emitBiasAdd;
     case Kernel::SILU_MUL: return emitSiluMul;
+    case Kernel::SQUARE_SUM: return emitSquareSum;
+    case Kernel::NORM_BY_SUM: return emitNormBySum;
+    case Kernel::SIGMOID_MUL: return emitSigmoidMul;
+    case Kernel::SOFT_CAP: return emitSoftCap;
     case Kernel::ROPE: return emitRope;
     case Kernel::KV_APPEND: return emitKvAppend;
     case Kernel::ATTENTION: return emitAttention;

@@ -40,6 +40,10 @@ void emitRmsNorm(llvm::Module&, const std::string& symbol, const program::Kernel
 void emitHeadNorm(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitAdd(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitBiasAdd(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
+void emitSquareSum(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
+void emitNormBySum(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
+void emitSigmoidMul(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
+void emitSoftCap(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitSiluMul(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitTakeRows(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitExpertGather(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);

@@ -1,4 +1,7 @@
-// Kernels that walk rows of f32: norms, sums, SwiGLU, row copies. A work unit is a row; tails shorter than 16 lanes are masked.
+// Kernels that walk rows of f32: norms, sums, gated activations, row copies. A work unit is a row; tails shorter than 16 lanes are masked.
+#include <cmath>
+#include <numbers>
+
 #include "codegen/emit.h"
 
 namespace exo::codegen {
@@ -26,13 +29,27 @@ Val sumOfSquares(Entry& e, Val x, int64_t count) {
   return e.sum((last[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
-/// out = x / sqrt(mean(x²) + epsilon) * weight
-void normalise(Entry& e, Val x, Val weight, Val out, int64_t count, float epsilon) {
-  Val mean = sumOfSquares(e, x, count) / e.f(static_cast<double>(count)) + e.f(epsilon);
+/// out = x / sqrt(mean(x²) + epsilon) * (offset + weight)
+void normalise(Entry& e, Val x, Val weight, Val out, int64_t count, const Kernel& kernel) {
+  Val mean = sumOfSquares(e, x, count) / e.f(static_cast<double>(count)) + e.f(kernel.epsilon());
   Val factor = e.splat(e.f(1) / e.sqrt(mean));
   e.columns(count, [&](Val offset, int lanes) {
-    Val v = e.loadLanes(e.at(x, offset * 4), lanes) * factor * e.loadLanes(e.at(weight, offset * 4), lanes);
-    e.storeLanes(v, e.at(out, offset * 4), lanes);
+    Val w = e.loadLanes(e.at(weight, offset * 4), lanes);
+    if (kernel.weight_offset() != 0) w = e.fv(kernel.weight_offset()) + w;
+    e.storeLanes(e.loadLanes(e.at(x, offset * 4), lanes) * factor * w, e.at(out, offset * 4), lanes);
+  });
+}
+
+/// out[row] = change(x[row]), for the columns of these units.
+void unary(Entry& e, const Kernel& kernel, const std::function<std::function<Val(Val x, Val column, int lanes)>(Val row)>& changeOf) {
+  const int64_t columns = kernel.n();
+  Val x = e.in(0), out = e.out(0);
+  e.eachRow(kernel, [&](Val row) {
+    const auto change = changeOf(row);
+    Val from = rowAt(e, x, row, columns), to = rowAt(e, out, row, columns);
+    e.eachColumn(kernel, columns, [&](Val offset, int lanes) {
+      e.storeLanes(change(e.loadLanes(e.at(from, offset * 4), lanes), offset, lanes), e.at(to, offset * 4), lanes);
+    });
   });
 }
 
@@ -65,7 +82,7 @@ void emitRmsNorm(llvm::Module& module, const std::string& symbol, const Kernel& 
   Entry e(module, symbol, target);
   const int64_t n = kernel.n();
   Val x = e.in(0), weight = e.in(1), out = e.out(0);
-  e.eachRow(kernel, [&](Val row) { normalise(e, rowAt(e, x, row, n), weight, rowAt(e, out, row, n), n, kernel.epsilon()); });
+  e.eachRow(kernel, [&](Val row) { normalise(e, rowAt(e, x, row, n), weight, rowAt(e, out, row, n), n, kernel); });
   e.finish();
 }
 
@@ -76,7 +93,7 @@ void emitHeadNorm(llvm::Module& module, const std::string& symbol, const Kernel&
   e.eachRow(kernel, [&](Val row) {
     e.eachPart(kernel, heads, dim, [&](Val head) {
       Val at = row * heads + head;
-      normalise(e, rowAt(e, x, at, dim), weight, rowAt(e, out, at, dim), dim, kernel.epsilon());
+      normalise(e, rowAt(e, x, at, dim), weight, rowAt(e, out, at, dim), dim, kernel);
     });
   });
   e.finish();
@@ -91,9 +108,47 @@ void emitBiasAdd(llvm::Module& module, const std::string& symbol, const Kernel& 
 }
 
 void emitSiluMul(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
-  binary(module, symbol, kernel, false, target, [](Entry& e, Val gate, Val up) {
-    return gate / (e.fv(1) + e.exp(e.fv(0) - gate)) * up;
+  binary(module, symbol, kernel, false, target, [&](Entry& e, Val gate, Val up) {
+    if (kernel.gate() == Kernel::SILU) return gate / (e.fv(1) + e.exp(e.fv(0) - gate)) * up;
+    // gelu_tanh(x) = x · sigmoid(2u), u = sqrt(2/π) · (x + 0.044715 x³)
+    Val u = gate * e.fma(gate * gate, e.fv(0.044715), e.fv(1));
+    return gate / (e.fv(1) + e.exp(u * e.fv(-2 * std::sqrt(2 / std::numbers::pi)))) * up;
   });
+}
+
+void emitSquareSum(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  const int64_t n = kernel.n();
+  Val x = e.in(0), out = e.out(0);
+  e.eachRow(kernel, [&](Val row) { e.store(sumOfSquares(e, rowAt(e, x, row, n), n), rowAt(e, out, row, 1), 4); });
+  e.finish();
+}
+
+void emitNormBySum(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  Val sums = e.in(1), weight = e.in(2);
+  unary(e, kernel, [&](Val row) {
+    Val mean = e.load(e.f32, rowAt(e, sums, row, 1), 4) / e.f(static_cast<double>(kernel.k())) + e.f(kernel.epsilon());
+    Val factor = e.splat(e.f(1) / e.sqrt(mean));
+    return [&e, weight, factor](Val x, Val column, int lanes) { return x * factor * e.loadLanes(e.at(weight, column * 4), lanes); };
+  });
+  e.finish();
+}
+
+void emitSigmoidMul(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  Val gates = e.in(1);
+  unary(e, kernel, [&](Val row) {
+    Val divisor = e.fv(1) + e.exp(e.fv(0) - e.broadcast(e.f32, rowAt(e, gates, row, 1)));
+    return [divisor](Val x, Val, int) { return x / divisor; };
+  });
+  e.finish();
+}
+
+void emitSoftCap(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  unary(e, kernel, [&](Val) { return [&](Val x, Val, int) { return e.softCap(x, kernel.soft_cap()); }; });
+  e.finish();
 }
 
 void emitTakeRows(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {

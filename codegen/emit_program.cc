@@ -221,6 +221,10 @@ Kernel::Op kernelOp(Op op) {
     case Op::kEmbed: return Kernel::EMBED;
     case Op::kRmsNorm: return Kernel::RMS_NORM;
     case Op::kHeadNorm: return Kernel::HEAD_NORM;
+    case Op::kSquareSum: return Kernel::SQUARE_SUM;
+    case Op::kNormBySum: return Kernel::NORM_BY_SUM;
+    case Op::kSigmoidMul: return Kernel::SIGMOID_MUL;
+    case Op::kSoftCap: return Kernel::SOFT_CAP;
     case Op::kQuantize: return Kernel::QUANTIZE;
     case Op::kMatMul: return Kernel::MATMUL;
     case Op::kBiasAdd: return Kernel::BIAS_ADD;
@@ -253,6 +257,7 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
       kernel.set_n(size(type(node.operands[1]).shape[0]));
       kernel.set_k(size(type(node.operands[1]).shape[1]));
       kernel.set_index_offset(static_cast<uint64_t>(std::get<EmbedAttrs>(node.attrs).begin));
+      if (const double scale = std::get<EmbedAttrs>(node.attrs).scale; scale != 1) kernel.set_factor(static_cast<float>(scale));
       break;
     case Op::kMatMul:
     case Op::kExpertMatMul: {
@@ -267,10 +272,21 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
       break;
     }
     case Op::kQuantize: kernel.set_k(kernel.n()); break;
-    case Op::kRmsNorm: kernel.set_epsilon(static_cast<float>(std::get<NormAttrs>(node.attrs).epsilon)); break;
+    case Op::kRmsNorm:
+      kernel.set_epsilon(static_cast<float>(std::get<NormAttrs>(node.attrs).epsilon));
+      kernel.set_weight_offset(static_cast<float>(std::get<NormAttrs>(node.attrs).offset));
+      break;
+    case Op::kSquareSum: kernel.set_n(size(type(node.operands[0]).shape[1])); break;
+    case Op::kNormBySum:
+      kernel.set_k(static_cast<uint64_t>(std::get<NormBySumAttrs>(node.attrs).width));
+      kernel.set_epsilon(static_cast<float>(std::get<NormBySumAttrs>(node.attrs).epsilon));
+      break;
+    case Op::kSiluMul: kernel.set_gate(std::get<GateAttrs>(node.attrs).gate == Gate::kSilu ? Kernel::SILU : Kernel::GELU_TANH); break;
+    case Op::kSoftCap: kernel.set_soft_cap(static_cast<float>(std::get<SoftCapAttrs>(node.attrs).cap)); break;
     case Op::kHeadNorm: {
       const auto& a = std::get<HeadNormAttrs>(node.attrs);
       kernel.set_epsilon(static_cast<float>(a.epsilon));
+      kernel.set_weight_offset(static_cast<float>(a.offset));
       kernel.set_head_dim(static_cast<uint64_t>(a.head_dim));
       kernel.set_heads(kernel.n() / kernel.head_dim());
       break;
@@ -298,6 +314,7 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
       kernel.set_first_head(static_cast<uint64_t>(a.first_head));
       kernel.set_window(static_cast<uint64_t>(a.window));
       kernel.set_scale(static_cast<float>(a.scale));
+      kernel.set_soft_cap(static_cast<float>(a.soft_cap));
       break;
     }
     case Op::kTopK:
@@ -312,6 +329,12 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
       kernel.set_top_k(static_cast<uint64_t>(a.k));
       kernel.set_normalize(a.normalize);
       kernel.set_factor(static_cast<float>(a.factor));
+      kernel.set_scoring(a.scoring == Scoring::kSoftmax ? Kernel::SOFTMAX : Kernel::SIGMOID);
+      kernel.set_bias(node.operands.size() > 1);
+      if (a.groups > 1) {
+        kernel.set_groups(static_cast<uint64_t>(a.groups));
+        kernel.set_top_groups(static_cast<uint64_t>(a.top_groups));
+      }
       break;
     }
     case Op::kExpertDispatch:

@@ -20,6 +20,8 @@ void embed(const KernelArgs* args, int64_t begin, int64_t end, void*, const Host
     const int64_t local = tokens[row] - numbers->index_offset;
     if (local >= 0 && local < numbers->n) {
       unpackRow(encoding, numbers->n, numbers->k, table, local, out);
+      if (numbers->factor != 1)
+        for (float& value : out) value = static_cast<float>(value * numbers->factor);
     } else {
       std::fill(out.begin(), out.end(), 0.0f);
     }
@@ -85,18 +87,58 @@ void softmax(std::span<const float> logits, std::span<float> out) {
   for (float& value : out) value = static_cast<float>(value / sum);
 }
 
+void sigmoid(std::span<const float> logits, std::span<float> out) {
+  for (size_t i = 0; i < logits.size(); ++i) out[i] = static_cast<float>(1 / (1 + std::exp(-static_cast<double>(logits[i]))));
+}
+
+/// Where a router keeps the numbers of one row.
+struct RouterScratch {
+  std::span<Candidate> kept, kept_groups;
+  std::span<float> shares, scores, sums;
+  RouterScratch(void* memory, const HostNumbers& numbers)
+      : kept(static_cast<Candidate*>(memory), numbers.top_k),
+        kept_groups(kept.data() + kept.size(), numbers.groups > 1 ? numbers.top_groups : 0),
+        shares(reinterpret_cast<float*>(kept_groups.data() + kept_groups.size()), numbers.experts),
+        scores(shares.data() + shares.size(), numbers.experts),
+        sums(scores.data() + scores.size(), numbers.groups > 1 ? numbers.groups : 0) {}
+};
+
+/// Leaves scores only to the experts of the groups whose two best have the largest sums.
+void limitToGroups(const RouterScratch& row) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  const size_t size = row.scores.size() / row.sums.size();
+  for (size_t g = 0; g < row.sums.size(); ++g) {
+    float first = kNone, second = kNone;
+    for (float score : row.scores.subspan(g * size, size)) {
+      if (score > first) second = first, first = score;
+      else second = std::max(second, score);
+    }
+    row.sums[g] = size > 1 ? first + second : first;
+  }
+  best(row.sums, row.kept_groups);
+  for (size_t g = 0; g < row.sums.size(); ++g) {
+    const bool kept = std::any_of(row.kept_groups.begin(), row.kept_groups.end(), [g](const Candidate& c) { return c.id == static_cast<int32_t>(g); });
+    if (kept) continue;
+    const auto group = row.scores.subspan(g * size, size);
+    std::fill(group.begin(), group.end(), kNone);
+  }
+}
+
 void routerTopK(const KernelArgs* args, int64_t begin, int64_t end, void* scratch, const HostNumbers* numbers) {
-  const std::span kept(static_cast<Candidate*>(scratch), numbers->top_k);
-  const std::span shares(reinterpret_cast<float*>(kept.data() + kept.size()), numbers->experts);
+  const RouterScratch place(scratch, *numbers);
+  const auto* bias = numbers->bias ? static_cast<const float*>(args->in[1]) : nullptr;
   for (int64_t row = begin; row < end; ++row) {
-    softmax({static_cast<const float*>(args->in[0]) + row * numbers->experts, shares.size()}, shares);
-    best(shares, kept);
+    const std::span logits(static_cast<const float*>(args->in[0]) + row * numbers->experts, place.shares.size());
+    numbers->scoring == program::Kernel::SIGMOID ? sigmoid(logits, place.shares) : softmax(logits, place.shares);
+    for (size_t e = 0; e < place.scores.size(); ++e) place.scores[e] = place.shares[e] + (bias ? bias[e] : 0.0f);
+    if (!place.sums.empty()) limitToGroups(place);
+    best(place.scores, place.kept);
     double sum = 0;
-    for (const Candidate& chosen : kept) sum += chosen.value;
+    for (const Candidate& chosen : place.kept) sum += place.shares[chosen.id];
     const double factor = (numbers->normalize ? 1 / sum : 1.0) * numbers->factor;
     for (int64_t i = 0; i < numbers->top_k; ++i) {
-      static_cast<float*>(args->out[0])[row * numbers->top_k + i] = static_cast<float>(kept[i].value * factor);
-      static_cast<int32_t*>(args->out[1])[row * numbers->top_k + i] = kept[i].id;
+      static_cast<float*>(args->out[0])[row * numbers->top_k + i] = static_cast<float>(place.shares[place.kept[i].id] * factor);
+      static_cast<int32_t*>(args->out[1])[row * numbers->top_k + i] = place.kept[i].id;
     }
   }
 }
@@ -136,6 +178,10 @@ HostNumbers hostNumbers(const program::Kernel& kernel) {
           .index_offset = static_cast<int64_t>(kernel.index_offset()),
           .weight = kernel.weight(),
           .normalize = kernel.normalize() ? 1 : 0,
+          .scoring = kernel.scoring(),
+          .bias = kernel.bias() ? 1 : 0,
+          .groups = static_cast<int64_t>(kernel.groups()),
+          .top_groups = static_cast<int64_t>(kernel.top_groups()),
           .factor = kernel.factor() == 0 ? 1.0 : kernel.factor()};
 }
 

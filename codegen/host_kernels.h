@@ -12,6 +12,9 @@ struct HostNumbers {
   int64_t n, k, top_k, experts, index_offset;
   int64_t weight;     // program::Encoding
   int64_t normalize;  // 0 or 1
+  int64_t scoring;    // program::Kernel::Scoring
+  int64_t bias;       // 0 or 1
+  int64_t groups, top_groups;
   double factor;
 };
 HostNumbers hostNumbers(const program::Kernel& kernel);

@@ -59,13 +59,22 @@ Status checkRope(const Kernel& kernel) {
   return require(kernel.rotary_dim() <= kernel.head_dim(), kernel, "rotary_dim must be at most head_dim ", kernel.head_dim(), ", got ", kernel.rotary_dim());
 }
 
+Status checkGroups(const Kernel& kernel) {
+  const uint64_t groups = kernel.groups(), top_groups = kernel.top_groups();
+  if (groups <= 1) return {};
+  EXO_TRY(require(groups <= kernel.experts() && kernel.experts() % groups == 0, kernel, "groups must divide the ", kernel.experts(), " experts, got ", groups));
+  return require(top_groups >= 1 && top_groups <= groups && top_groups * (kernel.experts() / groups) >= kernel.top_k(), kernel,
+                 "top_groups must be at most ", groups, " and hold top_k = ", kernel.top_k(), " experts, got ", top_groups);
+}
+
 Status checkExperts(const Kernel& kernel) {
   EXO_TRY(require(kernel.top_k() <= kMaxTopK, kernel, "top_k must be at most ", kMaxTopK, ", got ", kernel.top_k()));
   switch (kernel.op()) {
     case Kernel::ROUTER_TOP_K:
     case Kernel::EXPERT_DISPATCH:
       EXO_TRY(require(kernel.experts() >= 1 && kernel.experts() <= kMaxTopK, kernel, "experts must be in 1..", kMaxTopK, ", got ", kernel.experts()));
-      return require(kernel.top_k() >= 1 && kernel.top_k() <= kernel.experts(), kernel, "top_k must be in 1..", kernel.experts(), ", got ", kernel.top_k());
+      EXO_TRY(require(kernel.top_k() >= 1 && kernel.top_k() <= kernel.experts(), kernel, "top_k must be in 1..", kernel.experts(), ", got ", kernel.top_k()));
+      return checkGroups(kernel);
     case Kernel::EXPERT_MATMUL:
       EXO_TRY(require(kernel.group() <= kMaxTopK, kernel, "group must be at most ", kMaxTopK, ", got ", kernel.group()));
       return require(kernel.experts() >= 1 && kernel.experts() <= kMaxTopK, kernel, "experts must be in 1..", kMaxTopK, ", got ", kernel.experts());
@@ -88,6 +97,9 @@ int64_t columnUnit(const Kernel& kernel) {
     case Kernel::MATMUL: return kPanelRows;
     case Kernel::BIAS_ADD:
     case Kernel::ADD:
+    case Kernel::NORM_BY_SUM:
+    case Kernel::SIGMOID_MUL:
+    case Kernel::SOFT_CAP:
     case Kernel::SILU_MUL: return kLanes;
     case Kernel::QUANTIZE: return kSuperblock;
     case Kernel::HEAD_NORM:
@@ -135,6 +147,8 @@ Status checkKernel(const Kernel& kernel) {
     case Kernel::ATTENTION: EXO_TRY(checkHeads(kernel)); return checkAttention(kernel);
     case Kernel::HEAD_NORM:
     case Kernel::KV_APPEND: return checkHeads(kernel);
+    case Kernel::SOFT_CAP: return require(kernel.soft_cap() > 0, kernel, "soft_cap must be above 0, got ", kernel.soft_cap());
+    case Kernel::NORM_BY_SUM: return require(kernel.k() >= 1 && kernel.n() <= kernel.k(), kernel, "k must be at least n = ", kernel.n(), ", got ", kernel.k());
     default: return {};
   }
 }
@@ -146,7 +160,7 @@ int64_t scratchBytes(const Kernel& kernel) {
     case Kernel::ATTENTION: return attentionScratchBytes(kernel);
     case Kernel::ROPE: return (static_cast<int64_t>(kernel.rope_frequencies_size()) + 15) / 16 * 16 * 8;
     case Kernel::TOP_K: return static_cast<int64_t>(kernel.top_k()) * 8;
-    case Kernel::ROUTER_TOP_K: return static_cast<int64_t>(kernel.top_k()) * 8 + static_cast<int64_t>(kernel.experts()) * 4;
+    case Kernel::ROUTER_TOP_K: return static_cast<int64_t>(kernel.top_k() + kernel.top_groups()) * 8 + static_cast<int64_t>(2 * kernel.experts() + kernel.groups()) * 4;
     default: return 0;
   }
 }

@@ -153,6 +153,10 @@ Val Fn::exp(Val x) {
   return p * bits(power, f32v);
 }
 
+Val Fn::softCap(Val x, double cap) {  // tanh(u) = 1 - 2 / (exp(2u) + 1)
+  return fv(cap) * (fv(1) - fv(2) / (exp(x * fv(2 / cap)) + fv(1)));
+}
+
 Val Fn::part(Val x, int from, int lanes) {
   std::vector<int> mask(lanes);
   std::iota(mask.begin(), mask.end(), from);

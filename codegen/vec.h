@@ -80,6 +80,7 @@ class Fn {
   Val toHalf(Val x);     // f32 -> <16 x i16>, saturating at the largest finite value
   Val fromBFloat(Val x);
   Val exp(Val x);        // relative error 3e-7 down to exp(-87); below -88: exactly 0
+  Val softCap(Val x, double cap);  // cap · tanh(x / cap), absolute error 2e-7 · cap
   Val sum(Val x);        // of 16 lanes, always as the same tree
   Val largest(Val x);
 

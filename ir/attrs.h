@@ -1,9 +1,12 @@
 // Attributes of ops: one typed struct per op, each listing its fields once (`fields`), from which printing, parsing and
-// equality follow. Field types: int64_t, double, bool, std::string, vectors of int64_t and of double.
+// equality follow. Field types: int64_t, double, bool, std::string, enums with `names`, vectors of int64_t and of double.
+// A field visited with a third argument is left out of the text where it has that value.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -41,21 +44,44 @@ struct RopeTableAttrs {
   EXO_ATTRS(RopeTableAttrs, visit("frequencies", frequencies))
 };
 
-/// begin: id of the first row of a (local) table.
+/// begin: id of the first row of a (local) table. Rows are multiplied by scale.
 struct EmbedAttrs {
   int64_t begin = 0;
-  EXO_ATTRS(EmbedAttrs, visit("begin", begin))
+  double scale = 1;
+  EXO_ATTRS(EmbedAttrs, (visit("begin", begin), visit("scale", scale, 1.0)))
 };
 
+/// The factor of each column is offset + weight.
 struct NormAttrs {
-  double epsilon = 0;
-  EXO_ATTRS(NormAttrs, visit("epsilon", epsilon))
+  double epsilon = 0, offset = 0;
+  EXO_ATTRS(NormAttrs, (visit("epsilon", epsilon), visit("offset", offset, 0.0)))
 };
 
 struct HeadNormAttrs {
   int64_t head_dim = 0;
+  double epsilon = 0, offset = 0;
+  EXO_ATTRS(HeadNormAttrs, (visit("head_dim", head_dim), visit("epsilon", epsilon), visit("offset", offset, 0.0)))
+};
+
+/// width: columns of the whole row, of which the operand may be a part.
+struct NormBySumAttrs {
+  int64_t width = 0;
   double epsilon = 0;
-  EXO_ATTRS(HeadNormAttrs, (visit("head_dim", head_dim), visit("epsilon", epsilon)))
+  EXO_ATTRS(NormBySumAttrs, (visit("width", width), visit("epsilon", epsilon)))
+};
+
+enum class Gate { kSilu, kGeluTanh };
+constexpr std::array<std::string_view, 2> names(Gate) { return {"silu", "gelu_tanh"}; }
+
+struct GateAttrs {
+  Gate gate = Gate::kSilu;
+  EXO_ATTRS(GateAttrs, visit("gate", gate, Gate::kSilu))
+};
+
+/// y = cap * tanh(x / cap).
+struct SoftCapAttrs {
+  double cap = 0;
+  EXO_ATTRS(SoftCapAttrs, visit("cap", cap))
 };
 
 /// Rotate-half RoPE on the leading rotary_dim elements of every head; cos and sin are multiplied by scale (yarn).
@@ -66,11 +92,12 @@ struct RopeAttrs {
 };
 
 /// Query head h reads KV head (h + first_head) / group. window 0: full; else key j is seen by query i iff i-window < j.
+/// soft_cap 0: none; else a score s becomes soft_cap * tanh(s / soft_cap).
 struct AttentionAttrs {
   int64_t head_dim = 0, group = 1, first_head = 0, window = 0;
-  double scale = 1;
+  double scale = 1, soft_cap = 0;
   EXO_ATTRS(AttentionAttrs, (visit("head_dim", head_dim), visit("group", group), visit("first_head", first_head),
-                             visit("window", window), visit("scale", scale)))
+                             visit("window", window), visit("scale", scale), visit("soft_cap", soft_cap, 0.0)))
 };
 
 /// begin: vocabulary id of column 0 of the (local) logits.
@@ -79,11 +106,18 @@ struct TopKAttrs {
   EXO_ATTRS(TopKAttrs, (visit("k", k), visit("begin", begin)))
 };
 
+enum class Scoring { kSoftmax, kSigmoid };
+constexpr std::array<std::string_view, 2> names(Scoring) { return {"softmax", "sigmoid"}; }
+
+/// With groups > 1, experts are chosen out of the top_groups groups whose two best experts have the largest sums.
 struct RouterAttrs {
   int64_t k = 1;
   bool normalize = false;
   double factor = 1;
-  EXO_ATTRS(RouterAttrs, (visit("k", k), visit("normalize", normalize), visit("factor", factor)))
+  Scoring scoring = Scoring::kSoftmax;
+  int64_t groups = 1, top_groups = 1;
+  EXO_ATTRS(RouterAttrs, (visit("k", k), visit("normalize", normalize), visit("factor", factor), visit("scoring", scoring, Scoring::kSoftmax),
+                          visit("groups", groups, int64_t{1}), visit("top_groups", top_groups, int64_t{1})))
 };
 
 struct DispatchAttrs {
@@ -115,7 +149,8 @@ struct RecvAttrs {
 };
 #undef EXO_ATTRS
 
-using Attrs = std::variant<NoAttrs, InputAttrs, WeightAttrs, RopeTableAttrs, EmbedAttrs, NormAttrs, HeadNormAttrs, RopeAttrs,
+using Attrs = std::variant<NoAttrs, InputAttrs, WeightAttrs, RopeTableAttrs, EmbedAttrs, NormAttrs, HeadNormAttrs, NormBySumAttrs,
+                           GateAttrs, SoftCapAttrs, RopeAttrs,
                            AttentionAttrs, TopKAttrs, RouterAttrs, DispatchAttrs, GatherAttrs, TransferAttrs, SendAttrs, RecvAttrs>;
 
 }  // namespace exo

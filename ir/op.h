@@ -95,8 +95,12 @@ struct OpDef {
   Required<CostFn> cost;
   Required<ReferenceFn> reference;    // slow and obvious; collectives never reach it (the interpreter meets them)
   ColumnUnitFn column_unit = nullptr; // null: a row's result cannot be divided
+  size_t optional_operands = 0;       // so many of the last operands may be left out
   bool has(Trait trait) const { return traits & trait; }
 };
+
+/// How many operands a node must have at least.
+inline size_t leastOperands(const OpDef& def) { return def.operands.size() - def.optional_operands; }
 
 const OpDef& definition(Op op);
 /// Null when there is none of that name.

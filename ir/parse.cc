@@ -106,6 +106,19 @@ class Parser {
     if (!value && !take("false")) return expected("'true' or 'false'");
     return {};
   }
+  template <class E>
+    requires std::is_enum_v<E>
+  Status read(E& value) {
+    std::string known;
+    for (size_t i = 0; i < names(value).size(); ++i) {
+      if (take(names(value)[i])) {
+        value = static_cast<E>(i);
+        return {};
+      }
+      known += (i ? " or " : "") + std::string(names(value)[i]);
+    }
+    return expected(known);
+  }
   Status read(std::string& value) {
     EXO_TRY(need("\""));
     value.clear();
@@ -349,21 +362,29 @@ class Parser {
     while (skipSpace(), at_ < text_.size() && (text_[at_] == '%' || text_[at_] == '@') && node.operands.size() < def->operands.size()) {
       EXO_ASSIGN(ValueId id, operand());
       node.operands.push_back(id);
-      if (node.operands.size() < def->operands.size()) EXO_TRY(need(","));
+      if (node.operands.size() < leastOperands(*def)) EXO_TRY(need(","));
+      else if (node.operands.size() == def->operands.size() || !take(",")) break;
     }
-    if (node.operands.size() != def->operands.size()) {
-      return errorAt(begin, mnemonic + ": expected " + std::to_string(def->operands.size()) + " operands, got " + std::to_string(node.operands.size()));
+    if (node.operands.size() < leastOperands(*def)) {
+      return errorAt(begin, mnemonic + ": expected " + std::to_string(leastOperands(*def)) + " operands, got " + std::to_string(node.operands.size()));
     }
     node.attrs = (*def->attrs)();
     EXO_TRY(attributes(node.attrs));
     return node;
   }
+  bool follows(std::string_view separator, std::string_view key) {
+    const size_t before = at_;
+    const bool found = take(separator) && take(key);
+    at_ = before;
+    return found;
+  }
   Status attributes(Attrs& attrs) {
     Status status;
     bool first = true;
     std::visit([&](auto& a) {
-      a.fields([&](const char* key, auto& value) {
+      a.fields([&](const char* key, auto& value, const auto&... usual) {
         if (!status.ok()) return;
+        if (sizeof...(usual) > 0 && !follows(first ? "{" : ",", key)) return;
         status = [&]() -> Status {
           EXO_TRY(need(first ? "{" : ","));
           first = false;

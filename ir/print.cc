@@ -26,6 +26,11 @@ std::string toText(const std::string& value) {
   return text + '"';
 }
 template <class E>
+  requires std::is_enum_v<E>
+std::string toText(E value) {
+  return std::string(names(value)[static_cast<size_t>(value)]);
+}
+template <class E>
 std::string toText(const std::vector<E>& values) {
   std::string text = "[";
   for (size_t i = 0; i < values.size(); ++i) text += (i ? ", " : "") + toText(values[i]);
@@ -35,7 +40,12 @@ std::string toText(const std::vector<E>& values) {
 std::string attrsText(const Attrs& attrs) {
   std::string text;
   Attrs copy = attrs;
-  std::visit([&](auto& a) { a.fields([&](const char* key, auto& value) { text += (text.empty() ? "" : ", ") + std::string(key) + " = " + toText(value); }); }, copy);
+  std::visit([&](auto& a) {
+    a.fields([&](const char* key, auto& value, const auto&... usual) {
+      if (((value == usual) || ...)) return;
+      text += (text.empty() ? "" : ", ") + std::string(key) + " = " + toText(value);
+    });
+  }, copy);
   return text.empty() ? "" : " {" + text + "}";
 }
 

@@ -103,18 +103,26 @@ class Annotator {
   ValueId weightBehind(ValueId id) const {
     for (const Node* node = &producer(id);; node = &producer(node->operands[0])) {
       if (node->op == Op::kMatMul || node->op == Op::kExpertMatMul) return node->operands[1];
-      const bool transparent = node->op == Op::kRope || node->op == Op::kHeadNorm || node->op == Op::kBiasAdd || node->op == Op::kQuantize;
+      const bool transparent = node->op == Op::kRope || node->op == Op::kHeadNorm || node->op == Op::kBiasAdd || node->op == Op::kNormBySum ||
+                               node->op == Op::kSoftCap || node->op == Op::kQuantize;
       if (!transparent) return -1;
     }
   }
 
+  /// Was the value normed over all its heads at once?
+  bool summedOver(ValueId id) const {
+    const Node* node = &producer(id);
+    while (node->op == Op::kRope) node = &producer(node->operands[0]);
+    return node->op == Op::kNormBySum;
+  }
+
   /// Elements of the attention's output that must stay together: whole KV-head groups, or whole heads when there are more
   /// ranks than groups; and, where weights are in blocks of 32, whole blocks, so that no block is cut.
-  int64_t attentionUnit(const Node& node, int64_t width, int64_t kv_heads, bool blocked) {
+  int64_t attentionUnit(const Node& node, int64_t width, int64_t kv_heads, bool blocked, bool joint) {
     const auto& a = std::get<AttentionAttrs>(node.attrs);
     const int64_t n = static_cast<int64_t>(ranks(node));
     int64_t unit = width / kv_heads;
-    if (n > kv_heads) {
+    if (n > kv_heads && !joint) {
       unit = a.head_dim;
       note(std::to_string(n) + " ranks, " + std::to_string(kv_heads) + " KV heads: query heads are split, KV heads are held by every rank that reads them");
     }
@@ -137,8 +145,10 @@ class Annotator {
       return;
     }
     const ValueId query_weight = weightBehind(query);
+    // A sum over all heads (norm_by_sum) would count a KV head twice that two ranks hold: then only whole groups are split.
+    const bool joint = summedOver(append.operands[1]);
     const bool blocked = query_weight >= 0 && isBlocked(graph_.value(query_weight).type.encoding);
-    const auto ranges = splitByShares(width, attentionUnit(node, width, kv_heads, blocked), shares(node));
+    const auto ranges = splitByShares(width, attentionUnit(node, width, kv_heads, blocked, joint), shares(node));
     const auto heads = scaleRanges(ranges, width, kv_heads);
     const auto kv_rows = scaleRanges(heads, kv_heads, kv_heads * head_dim);
     annotate(query_weight, 0, ranges);

@@ -150,8 +150,15 @@ Status checkKernelNumbers(const Kernel& kernel) {
     case Kernel::QUANTIZE: return inRange("k", kernel.k(), 1, kMaxDimension);
     case Kernel::ADD:
     case Kernel::SILU_MUL:
+    case Kernel::SIGMOID_MUL:
+    case Kernel::SOFT_CAP:
     case Kernel::BIAS_ADD:
     case Kernel::TAKE_ROWS: return inRange("n", kernel.n(), 1, kMaxDimension);
+    case Kernel::SQUARE_SUM: return inRange("n", kernel.n(), 0, kMaxDimension);  // 0: a rank without a share
+    case Kernel::NORM_BY_SUM:
+      EXO_TRY(inRange("n", kernel.n(), 1, kMaxDimension));
+      EXO_TRY(inRange("k", kernel.k(), kernel.n(), kMaxDimension));
+      return checkEpsilon(kernel);
     case Kernel::HEAD_NORM:
       EXO_TRY(checkHeads(kernel, "heads", kernel.heads()));
       return checkEpsilon(kernel);
@@ -202,6 +209,11 @@ Result<CallNeeds> operandNeeds(const Kernel& kernel, RowCount m) {
     case Kernel::BIAS_ADD: return CallNeeds{{f32("x", m, n), vector("bias", n)}, {f32("out", m, n)}, Unit::kRow};
     case Kernel::ADD: return CallNeeds{{f32("a", m, n), f32("b", m, n)}, {f32("out", m, n)}, Unit::kRow};
     case Kernel::SILU_MUL: return CallNeeds{{f32("gate", m, n), f32("up", m, n)}, {f32("out", m, n)}, Unit::kRow};
+    case Kernel::SQUARE_SUM: return CallNeeds{{f32("x", m, n)}, {f32("out", m, 1)}, Unit::kRow};
+    case Kernel::NORM_BY_SUM:
+      return CallNeeds{{f32("x", m, n), f32("sums", m, 1), vector("weight", n)}, {f32("out", m, n)}, Unit::kRow};
+    case Kernel::SIGMOID_MUL: return CallNeeds{{f32("x", m, n), f32("gate", m, 1)}, {f32("out", m, n)}, Unit::kRow};
+    case Kernel::SOFT_CAP: return CallNeeds{{f32("x", m, n)}, {f32("out", m, n)}, Unit::kRow};
     case Kernel::ROPE:
       EXO_TRY(requireTokens(kernel, m));
       return CallNeeds{{f32("x", m, width)}, {f32("out", m, width)}, Unit::kRow};
@@ -216,8 +228,11 @@ Result<CallNeeds> operandNeeds(const Kernel& kernel, RowCount m) {
       return CallNeeds{{f32("x", {program::TOKENS, 1}, n, Access::kAny), buffer("rows", program::I32, m, 1, Access::kSame, Origin::kRowsInput)},
                        {f32("out", m, n)}, Unit::kRow};
     case Kernel::TOP_K: return CallNeeds{{f32("logits", m, n)}, {f32("values", m, top_k), buffer("ids", program::I32, m, top_k)}, Unit::kRow};
-    case Kernel::ROUTER_TOP_K:
-      return CallNeeds{{f32("logits", m, kernel.experts())}, {f32("weights", m, top_k), buffer("ids", program::I32, m, top_k)}, Unit::kRow};
+    case Kernel::ROUTER_TOP_K: {
+      CallNeeds needs{{f32("logits", m, kernel.experts())}, {f32("weights", m, top_k), buffer("ids", program::I32, m, top_k)}, Unit::kRow};
+      if (kernel.bias()) needs.in.push_back(vector("bias", kernel.experts()));
+      return needs;
+    }
     case Kernel::EXPERT_DISPATCH:
       EXO_TRY(requireTokens(kernel, m));
       return CallNeeds{{indices("ids", m, top_k, Origin::kRouterIds, kernel)},

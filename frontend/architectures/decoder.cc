@@ -19,22 +19,29 @@ std::string valueName(std::string tensor) {
 }  // namespace
 
 DecoderBuilder::DecoderBuilder(const ModelConfig& config, const ImportOptions& options) : config_(config), options_(options), builder_(options.name) {
-  const RopeTable table = ropeFrequencies(config.rope, config.head_dim, options.max_context);
-  rope_scale_ = table.attention_scaling;
   builder_.block("embed");
   tokens_ = builder_.source(Op::kInput, "tokens", {Encoding::kI32, {T}}, InputAttrs{"tokens"});
   positions_ = builder_.source(Op::kInput, "positions", {Encoding::kI32, {T}}, InputAttrs{"positions"});
   rows_ = builder_.source(Op::kInput, "rows", {Encoding::kI32, {R}}, InputAttrs{"rows"});
-  rope_table_ = builder_.source(Op::kRopeTable, "rope", {Encoding::kF32, {config.head_dim / 2}},
-                                RopeTableAttrs{{table.inverse_frequencies.begin(), table.inverse_frequencies.end()}});
+  rope_ = makeRope("rope", config.rope);
+  window_rope_ = config.window_rope ? makeRope("window_rope", *config.window_rope) : rope_;
+}
+
+DecoderBuilder::Rope DecoderBuilder::makeRope(const std::string& name, const RopeConfig& rope) {
+  const RopeTable table = ropeFrequencies(rope, config_.rotaryDim(), options_.max_context);
+  const ValueId id = builder_.source(Op::kRopeTable, name, {Encoding::kF32, {config_.rotaryDim() / 2}},
+                                     RopeTableAttrs{{table.inverse_frequencies.begin(), table.inverse_frequencies.end()}});
+  return {id, table.attention_scaling};
 }
 
 ValueId DecoderBuilder::matrix(const std::string& tensor, int64_t rows, int64_t columns) {
   return builder_.source(Op::kWeight, valueName(tensor), {options_.encoding(tensor), {rows, columns}}, WeightAttrs{tensor, 0, {rows, columns}, {0, 0}});
 }
 
-ValueId DecoderBuilder::vector(const std::string& tensor, int64_t size) {
-  return builder_.source(Op::kWeight, valueName(tensor), {Encoding::kF32, {size}}, WeightAttrs{tensor, 0, {size}, {0}});
+ValueId DecoderBuilder::vector(const std::string& tensor, int64_t size) { return vectorPart(valueName(tensor), {tensor}, size); }
+
+ValueId DecoderBuilder::vectorPart(const std::string& name, const Part& part, int64_t size) {
+  return builder_.source(Op::kWeight, name, {Encoding::kF32, {size}}, WeightAttrs{part.tensor, 0, {part.of > 0 ? part.of : size}, {part.begin}});
 }
 
 ValueId DecoderBuilder::stack(const std::string& pattern, int64_t rows, int64_t columns) {
@@ -46,27 +53,56 @@ ValueId DecoderBuilder::stack(const std::string& pattern, int64_t rows, int64_t 
 }
 
 ValueId DecoderBuilder::linear(const std::string& tensor, ValueId x, int64_t rows, int64_t columns, bool bias) {
-  const std::string name = valueName(tensor);
-  ValueId y = builder_.add(Op::kMatMul, name + ".out", {x, matrix(tensor + ".weight", rows, columns)});
-  if (bias) y = builder_.add(Op::kBiasAdd, name + ".biased", {y, vector(tensor + ".bias", rows)});
+  return projection(tensor, {tensor}, x, rows, columns, bias);
+}
+
+/// y = W x (+ b), W being `rows` rows of the part's tensor; values are called after `name`.
+ValueId DecoderBuilder::projection(const std::string& name, const Part& part, ValueId x, int64_t rows, int64_t columns, bool bias) {
+  const std::string value = valueName(name), tensor = part.tensor + ".weight";
+  const int64_t whole = part.of > 0 ? part.of : rows;
+  const ValueId weight = builder_.source(Op::kWeight, value, {options_.encoding(tensor), {rows, columns}}, WeightAttrs{tensor, 0, {whole, columns}, {part.begin, 0}});
+  ValueId y = builder_.add(Op::kMatMul, value + ".out", {x, weight});
+  if (bias) y = builder_.add(Op::kBiasAdd, value + ".biased", {y, vectorPart(value + ".bias", {part.tensor + ".bias", part.begin, part.of}, rows)});
   return y;
 }
 
-ValueId DecoderBuilder::norm(const std::string& tensor, ValueId x) {
-  return builder_.add(Op::kRmsNorm, valueName(tensor) + ".out", {x, vector(tensor + ".weight", config_.hidden_size)}, NormAttrs{config_.rms_norm_eps});
+/// Routers and gates are small and decide: never quantised and never split, so that every rank decides the same.
+ValueId DecoderBuilder::f32Linear(const std::string& tensor, ValueId x, int64_t rows) {
+  const std::string name = valueName(tensor);
+  const ValueId weight = builder_.source(Op::kWeight, name, {Encoding::kF32, {rows, config_.hidden_size}}, WeightAttrs{tensor + ".weight", 0, {rows, config_.hidden_size}, {0, 0}});
+  return builder_.add(Op::kMatMul, name + ".out", {x, weight});
 }
 
-ValueId DecoderBuilder::headNorm(const std::string& tensor, ValueId x) {
-  return builder_.add(Op::kHeadNorm, valueName(tensor) + ".out", {x, vector(tensor + ".weight", config_.head_dim)}, HeadNormAttrs{config_.head_dim, config_.rms_norm_eps});
+ValueId DecoderBuilder::norm(const std::string& tensor, ValueId x) {
+  return builder_.add(Op::kRmsNorm, valueName(tensor) + ".out", {x, vector(tensor + ".weight", config_.hidden_size)}, NormAttrs{config_.rms_norm_eps, config_.norm_offset});
+}
+
+ValueId DecoderBuilder::normBefore(const std::string& name, ValueId x) { return config_.norms == NormPlaces::kBehind ? x : norm(inLayer(name), x); }
+
+ValueId DecoderBuilder::normBehind(const std::string& name, ValueId x) { return config_.norms == NormPlaces::kBefore ? x : norm(inLayer(name), x); }
+
+/// The norm before the MLP has the name of what it comes behind, unless there is a norm behind attention too.
+std::string DecoderBuilder::mlpNorm() const { return config_.norms == NormPlaces::kBoth ? "pre_feedforward_layernorm" : "post_attention_layernorm"; }
+
+/// Queries or keys, each head by itself or all of them at once; the sum over split heads is all that ranks must share.
+ValueId DecoderBuilder::queryNorm(const std::string& tensor, ValueId x) {
+  const std::string name = valueName(tensor);
+  if (!config_.qk_norm_joint) {
+    return builder_.add(Op::kHeadNorm, name + ".out", {x, vector(tensor + ".weight", config_.head_dim)}, HeadNormAttrs{config_.head_dim, config_.rms_norm_eps, config_.norm_offset});
+  }
+  const int64_t width = builder_.graph().value(x).type.shape[1].size();
+  const ValueId sums = builder_.add(Op::kSquareSum, name + ".sums", {x});
+  return builder_.add(Op::kNormBySum, name + ".out", {x, sums, vector(tensor + ".weight", width)}, NormBySumAttrs{width, config_.rms_norm_eps});
 }
 
 ValueId DecoderBuilder::rope(const std::string& name, ValueId x) {
-  return builder_.add(Op::kRope, valueName(inLayer(name)), {x, positions_, rope_table_}, RopeAttrs{config_.head_dim, config_.head_dim, rope_scale_});
+  const Rope& rope = config_.sliding_window[static_cast<size_t>(layer_)] ? window_rope_ : rope_;
+  return builder_.add(Op::kRope, valueName(inLayer(name)), {x, positions_, rope.table}, RopeAttrs{config_.head_dim, config_.rotaryDim(), rope.scale});
 }
 
 ValueId DecoderBuilder::embed() {
   table_ = matrix(options_.embedding, config_.vocab_size, config_.hidden_size);
-  return builder_.add(Op::kEmbed, "hidden", {tokens_, table_}, EmbedAttrs{});
+  return builder_.add(Op::kEmbed, "hidden", {tokens_, table_}, EmbedAttrs{0, config_.embedding_scale});
 }
 
 void DecoderBuilder::layer(int64_t index) {
@@ -77,57 +113,82 @@ void DecoderBuilder::layer(int64_t index) {
 
 ValueId DecoderBuilder::attention(ValueId x) {
   const int64_t hidden = config_.hidden_size, dim = config_.head_dim, heads = config_.num_heads, kv_heads = config_.num_kv_heads;
-  const ValueId n = norm(inLayer("input_layernorm"), x);
-  ValueId q = linear(inLayer("self_attn.q_proj"), n, heads * dim, hidden, config_.qkv_bias);
-  ValueId k = linear(inLayer("self_attn.k_proj"), n, kv_heads * dim, hidden, config_.qkv_bias);
-  const ValueId v = linear(inLayer("self_attn.v_proj"), n, kv_heads * dim, hidden, config_.qkv_bias);
+  const ValueId n = normBefore("input_layernorm", x);
+  const auto project = [&](const std::string& name, int64_t first_head, int64_t count) {
+    const std::string own = inLayer("self_attn." + name), fused = inLayer("self_attn.qkv_proj");
+    const Part part = config_.fused_projections ? Part{fused, first_head * dim, (heads + 2 * kv_heads) * dim} : Part{own};
+    return projection(own, part, n, count * dim, hidden, config_.qkv_bias);
+  };
+  ValueId q = project("q_proj", 0, heads);
+  ValueId k = project("k_proj", heads, kv_heads);
+  const ValueId v = project("v_proj", heads + kv_heads, kv_heads);
   if (config_.qk_norm) {
-    q = headNorm(inLayer("self_attn.q_norm"), q);
-    k = headNorm(inLayer("self_attn.k_norm"), k);
+    q = queryNorm(inLayer("self_attn.q_norm"), q);
+    k = queryNorm(inLayer("self_attn.k_norm"), k);
   }
   q = rope("self_attn.query", q);
   k = rope("self_attn.key", k);
   const ValueId cache = builder_.source(Op::kCache, valueName(inLayer("kv")), {options_.cache, {options_.max_context, 2, kv_heads, dim}}, NoAttrs{});
   const ValueId filled = builder_.add(Op::kKvAppend, valueName(inLayer("kv.filled")), {cache, k, v, positions_});
   const int64_t window = config_.sliding_window[static_cast<size_t>(layer_)].value_or(0);
+  const double scale = 1 / std::sqrt(config_.query_scalar.value_or(static_cast<double>(dim)));
   const ValueId a = builder_.add(Op::kAttention, valueName(inLayer("self_attn.out")), {q, filled, positions_},
-                                 AttentionAttrs{dim, heads / kv_heads, 0, window, 1 / std::sqrt(static_cast<double>(dim))});
+                                 AttentionAttrs{dim, heads / kv_heads, 0, window, scale, config_.attention_soft_cap});
   const ValueId o = linear(inLayer("self_attn.o_proj"), a, hidden, heads * dim, config_.attention_output_bias);
-  return builder_.add(Op::kAdd, valueName(inLayer("attended")), {x, o});
+  return builder_.add(Op::kAdd, valueName(inLayer("attended")), {x, normBehind("post_attention_layernorm", o)});
+}
+
+ValueId DecoderBuilder::gated(const std::string& name, ValueId gate, ValueId up) {
+  return builder_.add(Op::kSiluMul, valueName(inLayer(name)), {gate, up}, GateAttrs{config_.activation == Activation::kSilu ? Gate::kSilu : Gate::kGeluTanh});
+}
+
+ValueId DecoderBuilder::gatedMlp(const std::string& name, ValueId x, int64_t ffn, bool bias) {
+  const int64_t hidden = config_.hidden_size;
+  const std::string fused = inLayer(name + ".gate_up_proj"), gate_name = inLayer(name + ".gate_proj"), up_name = inLayer(name + ".up_proj");
+  const bool is_fused = config_.fused_projections;
+  const ValueId gate = projection(gate_name, is_fused ? Part{fused, 0, 2 * ffn} : Part{gate_name}, x, ffn, hidden, bias);
+  const ValueId up = projection(up_name, is_fused ? Part{fused, ffn, 2 * ffn} : Part{up_name}, x, ffn, hidden, bias);
+  return linear(inLayer(name + ".down_proj"), gated(name + ".act", gate, up), hidden, ffn, bias);
 }
 
 ValueId DecoderBuilder::denseMlp(ValueId x) {
-  const int64_t hidden = config_.hidden_size, ffn = config_.intermediate_size;
-  const ValueId n = norm(inLayer("post_attention_layernorm"), x);
-  const ValueId gate = linear(inLayer("mlp.gate_proj"), n, ffn, hidden, config_.mlp_bias);
-  const ValueId up = linear(inLayer("mlp.up_proj"), n, ffn, hidden, config_.mlp_bias);
-  const ValueId act = builder_.add(Op::kSiluMul, valueName(inLayer("mlp.act")), {gate, up});
-  const ValueId down = linear(inLayer("mlp.down_proj"), act, hidden, ffn, config_.mlp_bias);
-  return builder_.add(Op::kAdd, valueName(inLayer("hidden")), {x, down});
+  const ValueId down = gatedMlp("mlp", normBefore(mlpNorm(), x), config_.intermediate_size, config_.mlp_bias);
+  return builder_.add(Op::kAdd, valueName(inLayer("hidden")), {x, normBehind("post_feedforward_layernorm", down)});
 }
 
-ValueId DecoderBuilder::sparseMlp(ValueId x, const MoeNames& names) {
+ValueId DecoderBuilder::routedExperts(ValueId n, const MoeNames& names) {
   const MoeConfig& moe = *config_.moe;
   const int64_t hidden = config_.hidden_size, ffn = moe.intermediate_size;
-  const ValueId n = norm(inLayer("post_attention_layernorm"), x);
-  // The router is small and decides: it is never quantised and never split, so that every rank decides the same.
-  const std::string router = inLayer(names.router);
-  const ValueId router_weight = builder_.source(Op::kWeight, valueName(router), {Encoding::kF32, {moe.num_experts, hidden}},
-                                                WeightAttrs{router + ".weight", 0, {moe.num_experts, hidden}, {0, 0}});
-  const ValueId scores = builder_.add(Op::kMatMul, valueName(router) + ".out", {n, router_weight});
-  const auto routed = builder_.addMulti(Op::kRouterTopK, {valueName(router) + ".weights", valueName(router) + ".experts"}, {scores},
-                                        RouterAttrs{moe.top_k, moe.norm_topk_prob, 1.0});
-  const auto sorted = builder_.addMulti(Op::kExpertDispatch, {valueName(router) + ".order", valueName(router) + ".segments"}, {routed[1]}, DispatchAttrs{moe.num_experts});
+  const std::string tensor = inLayer(names.router), router = valueName(tensor);
+  std::vector<ValueId> scores = {f32Linear(tensor, n, moe.num_experts)};
+  if (moe.correction_bias) scores.push_back(vector(tensor + ".e_score_correction_bias", moe.num_experts));
+  const Scoring scoring = moe.score == RouterScore::kSigmoid ? Scoring::kSigmoid : Scoring::kSoftmax;
+  const auto routed = builder_.addMulti(Op::kRouterTopK, {router + ".weights", router + ".experts"}, scores,
+                                        RouterAttrs{moe.top_k, moe.norm_topk_prob, moe.scale, scoring, moe.groups, moe.top_groups});
+  const auto sorted = builder_.addMulti(Op::kExpertDispatch, {router + ".order", router + ".segments"}, {routed[1]}, DispatchAttrs{moe.num_experts});
   const auto experts = [&](const std::string& name, ValueId input, int64_t rows, int64_t columns) {
     const ValueId weight = stack(name, rows, columns);
     return builder_.add(Op::kExpertMatMul, valueName(inLayer(name)) + ".out", {input, weight, sorted[0], sorted[1]});
   };
   const ValueId gate = experts(names.gate, n, ffn, hidden);
   const ValueId up = experts(names.up, n, ffn, hidden);
-  const ValueId act = builder_.add(Op::kSiluMul, valueName(inLayer("experts.act")), {gate, up});
-  const ValueId down = experts(names.down, act, hidden, ffn);
-  const ValueId sum = builder_.add(Op::kWeightedSum, valueName(inLayer("experts.sum")), {down, routed[0]});
-  return builder_.add(Op::kAdd, valueName(inLayer("hidden")), {x, sum});
+  const ValueId down = experts(names.down, gated("experts.act", gate, up), hidden, ffn);
+  return builder_.add(Op::kWeightedSum, valueName(inLayer("experts.sum")), {down, routed[0]});
+}
+
+ValueId DecoderBuilder::sharedExpert(ValueId n, const MoeNames& names) {
+  const ValueId down = gatedMlp(names.shared, n, config_.moe->shared_intermediate_size, false);
+  if (!config_.moe->shared_gate) return down;
+  const ValueId gate = f32Linear(inLayer(names.shared_gate), n, 1);
+  return builder_.add(Op::kSigmoidMul, valueName(inLayer(names.shared)) + ".share", {down, gate});
+}
+
+ValueId DecoderBuilder::sparseMlp(ValueId x, const MoeNames& names) {
+  const ValueId n = normBefore(mlpNorm(), x);
+  ValueId sum = routedExperts(n, names);
+  // Both are sums over split columns: added before they are summed over ranks, they cost one all-reduce.
+  if (config_.moe->shared_intermediate_size > 0) sum = builder_.add(Op::kAdd, valueName(inLayer("experts.all")), {sum, sharedExpert(n, names)});
+  return builder_.add(Op::kAdd, valueName(inLayer("hidden")), {x, normBehind("post_feedforward_layernorm", sum)});
 }
 
 Graph DecoderBuilder::head(ValueId x) && {
@@ -136,7 +197,8 @@ Graph DecoderBuilder::head(ValueId x) && {
   const ValueId rows = builder_.add(Op::kTakeRows, "last", {x, rows_});
   const ValueId n = norm("model.norm", rows);
   const ValueId table = config_.tie_word_embeddings ? table_ : matrix("lm_head.weight", config_.vocab_size, config_.hidden_size);
-  const ValueId logits = builder_.add(Op::kMatMul, "logits", {n, table});
+  ValueId logits = builder_.add(Op::kMatMul, "logits", {n, table});
+  if (config_.logit_soft_cap > 0) logits = builder_.add(Op::kSoftCap, "logits.capped", {logits}, SoftCapAttrs{config_.logit_soft_cap});
   const int64_t k = std::min(options_.candidates, config_.vocab_size);
   for (ValueId id : builder_.addMulti(Op::kTopK, {"values", "ids"}, {logits}, TopKAttrs{k, 0})) builder_.output(id);
   return std::move(builder_).take();

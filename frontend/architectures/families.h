@@ -5,6 +5,12 @@
 
 namespace exo {
 
+Graph buildGemma2(const ModelConfig& config, const ImportOptions& options);
+Graph buildGemma3Text(const ModelConfig& config, const ImportOptions& options);
+Graph buildGlm4Moe(const ModelConfig& config, const ImportOptions& options);
+Graph buildOlmo2(const ModelConfig& config, const ImportOptions& options);
+Graph buildPhi3(const ModelConfig& config, const ImportOptions& options);
+Graph buildQwen2Moe(const ModelConfig& config, const ImportOptions& options);
 Graph buildLlama(const ModelConfig& config, const ImportOptions& options);
 Graph buildMistral(const ModelConfig& config, const ImportOptions& options);
 Graph buildQwen2(const ModelConfig& config, const ImportOptions& options);

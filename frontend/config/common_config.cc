@@ -82,14 +82,19 @@ Result<std::optional<DType>> readDType(const JsonObject& json) {
   return std::optional<DType>();
 }
 
-Result<Activation> readActivation(const JsonObject& json) {
+Result<Activation> readActivation(const JsonObject& json, Activation fallback) {
+  std::optional<Activation> read;
   for (const std::string key : {"hidden_act", "hidden_activation"}) {
-    EXO_ASSIGN(const std::string text, json.stringOr(key, "silu"));
-    if (text != "silu" && text != "swish")
-      return makeError(ErrorCode::kUnsupported, json.path(key), ": expected \"silu\", the only activation supported, got ",
-                       describe(Json(text)));
+    EXO_ASSIGN(const auto text, json.findString(key));
+    if (!text) continue;
+    const bool silu = *text == "silu" || *text == "swish";
+    if (!silu && *text != "gelu_pytorch_tanh")
+      return makeError(ErrorCode::kUnsupported, json.path(key), ": expected \"silu\" or \"gelu_pytorch_tanh\", got ", describe(Json(*text)));
+    const Activation activation = silu ? Activation::kSilu : Activation::kGeluTanh;
+    if (read && *read != activation) return json.expected(key, "the same as hidden_act");
+    read = activation;
   }
-  return Activation::kSilu;
+  return read.value_or(fallback);
 }
 
 }  // namespace
@@ -97,14 +102,15 @@ Result<Activation> readActivation(const JsonObject& json) {
 Result<ModelConfig> readCommon(const JsonObject& json, const FamilyDefaults& defaults) {
   ModelConfig config;
   EXO_ASSIGN(config.quantization, readQuantization(json));
-  EXO_TRY(refuseForeignKeys(json));
+  EXO_TRY(refuseForeignKeys(json, defaults.own_keys));
   config.family = defaults.family;
   EXO_TRY(readSizes(json, defaults, config));
   EXO_ASSIGN(config.rms_norm_eps, json.numberOr("rms_norm_eps", defaults.rms_norm_eps, {1e-30, 1.0}));
-  EXO_ASSIGN(config.activation, readActivation(json));
+  EXO_ASSIGN(config.activation, readActivation(json, defaults.activation));
   EXO_ASSIGN(config.tie_word_embeddings, json.booleanOr("tie_word_embeddings", defaults.tie_word_embeddings));
-  EXO_ASSIGN(config.rope,
-             readRope(json, defaults.rope_theta, config.max_position_embeddings, config.head_dim));
+  EXO_ASSIGN(const int64_t rotary_dim, readRotaryDim(json, defaults, config.head_dim));
+  if (rotary_dim != config.head_dim) config.rotary_dim = rotary_dim;
+  EXO_ASSIGN(config.rope, readRope(json, defaults, config.max_position_embeddings, rotary_dim));
   config.sliding_window.assign(static_cast<size_t>(config.num_layers), std::nullopt);
   EXO_ASSIGN(config.bos_token_ids, readTokenIds(json, "bos_token_id", config.vocab_size,
                                                 within(defaults.bos_token_ids, config.vocab_size)));
@@ -148,7 +154,7 @@ Status refuseSlidingWindow(const JsonObject& json, const ModelConfig& config) {
 
 Result<MoeConfig> readExperts(const JsonObject& json, int64_t default_top_k, int64_t num_layers) {
   const bool has_both = json.has("num_experts") && json.has("num_local_experts");
-  const std::string key = json.has("num_local_experts") ? "num_local_experts" : "num_experts";
+  const std::string key = json.has("num_local_experts") ? "num_local_experts" : json.has("n_routed_experts") ? "n_routed_experts" : "num_experts";
   if (has_both && *json.find("num_experts") != *json.find("num_local_experts"))
     return json.expected("num_experts", "the same as num_local_experts = " + describe(*json.find("num_local_experts")));
   MoeConfig moe;

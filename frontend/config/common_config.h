@@ -33,6 +33,10 @@ struct FamilyDefaults {
   double rope_theta = 10000.0;
   int64_t max_position_embeddings = 32768;
   bool tie_word_embeddings = false;
+  Activation activation = Activation::kSilu;
+  std::optional<double> partial_rotary_factor;  // absent: heads are rotated whole, and a file that says otherwise is refused
+  bool rope_by_layers = false;                  // rope_parameters may have one set for full_attention, one for sliding_attention
+  std::vector<std::string> own_keys;            // of foreign_keys.cc: those that this family reads itself
   std::vector<int64_t> bos_token_ids;
   std::vector<int64_t> eos_token_ids;
 };
@@ -41,9 +45,15 @@ struct FamilyDefaults {
 /// Refuses quantisations that are not known, and known keys of other architectures that would change the result.
 Result<ModelConfig> readCommon(const JsonObject& json, const FamilyDefaults& defaults);
 
-/// Old and new style; `max_position_embeddings` and `head_dim` as read before.
-Result<RopeConfig> readRope(const JsonObject& json, double default_theta, int64_t max_position_embeddings,
-                            int64_t head_dim);
+/// Old and new style; `rotary_dim`: elements of a head that rotate, as readRotaryDim has it.
+Result<RopeConfig> readRope(const JsonObject& json, const FamilyDefaults& defaults, int64_t max_position_embeddings,
+                            int64_t rotary_dim);
+
+/// The rotary base of layers with a window: `key`, or rope_parameters.sliding_attention, which may be of type default only.
+Result<double> readWindowTheta(const JsonObject& json, const std::string& key, double fallback);
+
+/// Elements of a head of `head_dim` that rotate.  Error unless even, at least 2 and at most head_dim.
+Result<int64_t> readRotaryDim(const JsonObject& json, const FamilyDefaults& defaults, int64_t head_dim);
 
 /// Error if the file sets a bias flag that this family does not have.
 Status refuseFlag(const JsonObject& json, const std::string& key, const std::string& family);
@@ -54,7 +64,7 @@ Result<std::optional<std::vector<bool>>> readLayerTypes(const JsonObject& json, 
 /// Error if the file asks for a window, in a family that has none.
 Status refuseSlidingWindow(const JsonObject& json, const ModelConfig& config);
 
-/// Experts as qwen and mixtral write them: num_experts (alias num_local_experts), num_experts_per_tok.
+/// Experts as qwen and mixtral write them: num_experts (aliases num_local_experts, n_routed_experts), num_experts_per_tok.
 /// Sets num_experts and top_k, all layers sparse.
 Result<MoeConfig> readExperts(const JsonObject& json, int64_t default_top_k, int64_t num_layers);
 

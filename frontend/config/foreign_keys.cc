@@ -1,5 +1,6 @@
 #include "frontend/config/foreign_keys.h"
 
+#include <algorithm>
 #include <array>
 
 namespace exo {
@@ -43,6 +44,7 @@ constexpr std::array kForeignKeys = {
     ForeignKey{"attention_sinks", Harmless::kFalse, "attention sinks"},
     ForeignKey{"use_qk_norm", Harmless::kFalse, "normalised queries and keys"},
     ForeignKey{"qk_layernorm", Harmless::kFalse, "normalised queries and keys"},
+    ForeignKey{"use_bidirectional_attention", Harmless::kFalse, "attention to later positions"},
     ForeignKey{"parallel_attn", Harmless::kFalse, "attention and MLP in parallel"},
     ForeignKey{"use_parallel_residual", Harmless::kFalse, "attention and MLP in parallel"},
     ForeignKey{"q_lora_rank", Harmless::kNever, "latent attention"},
@@ -77,9 +79,10 @@ bool isHarmless(const Json& value, Harmless harmless) {
 
 }  // namespace
 
-Status refuseForeignKeys(const JsonObject& json) {
+Status refuseForeignKeys(const JsonObject& json, const std::vector<std::string>& own_keys) {
   for (const ForeignKey& foreign : kForeignKeys) {
     const Json* value = json.find(foreign.key);
+    if (std::find(own_keys.begin(), own_keys.end(), foreign.key) != own_keys.end()) continue;
     if (value && !isHarmless(*value, foreign.harmless))
       return makeError(ErrorCode::kUnsupported, json.path(foreign.key), ": ", foreign.meaning,
                        " is not supported, got ", describe(*value));

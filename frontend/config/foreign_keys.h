@@ -5,7 +5,7 @@
 
 namespace exo {
 
-/// Error naming the first such key whose value is not the harmless one.
-Status refuseForeignKeys(const JsonObject& json);
+/// Error naming the first such key, `own_keys` apart, whose value is not the harmless one.
+Status refuseForeignKeys(const JsonObject& json, const std::vector<std::string>& own_keys);
 
 }  // namespace exo

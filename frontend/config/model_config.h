@@ -21,20 +21,33 @@
 
 namespace exo {
 
-enum class Activation { kSilu };
+enum class Activation { kSilu, kGeluTanh };
 
-/// Mixture of experts: softmax over all experts, the top_k largest are used.
+/// How a router scores its experts.
+enum class RouterScore { kSoftmax, kSigmoid };
+
+/// Where a layer's norms stand. kBefore: of attention and of MLP; kBehind: of both, in front of the sums; kBoth.
+enum class NormPlaces { kBefore, kBehind, kBoth };
+
+/// Mixture of experts: of the scores of all experts the top_k largest are used.
 struct MoeConfig {
   int64_t num_experts = 0;
   int64_t top_k = 0;
   bool norm_topk_prob = false;    // the chosen weights are divided by their sum
   int64_t intermediate_size = 0;  // of one expert
+  RouterScore score = RouterScore::kSoftmax;
+  bool correction_bias = false;   // a vector that is added to the scores by which experts are chosen
+  int64_t groups = 1;             // experts are chosen out of the top_groups best groups
+  int64_t top_groups = 1;
+  double scale = 1.0;             // of the chosen weights
+  int64_t shared_intermediate_size = 0;  // of the expert that every token uses; 0: none
+  bool shared_gate = false;       // its result is multiplied by the sigmoid of a projection
   std::vector<bool> is_sparse;    // per layer; false: an ordinary MLP of ModelConfig::intermediate_size
   friend bool operator==(const MoeConfig&, const MoeConfig&) = default;
 };
 
 struct ModelConfig {
-  std::string family;  // model_type: "llama", "qwen2", "qwen3", "mistral", "qwen3_moe", "mixtral"
+  std::string family;  // model_type: "llama", "qwen2", "qwen3", "mistral", …: the table of families/families.cc
   int64_t hidden_size = 0;
   int64_t num_layers = 0;
   int64_t num_heads = 0;
@@ -50,7 +63,16 @@ struct ModelConfig {
   bool attention_output_bias = false;
   bool mlp_bias = false;
   bool qk_norm = false;  // RMS norm over each head of q and k, before rope
+  bool qk_norm_joint = false;  // qk_norm is over all heads at once
+  NormPlaces norms = NormPlaces::kBefore;
+  double norm_offset = 0.0;       // norms multiply by offset + weight
+  double embedding_scale = 1.0;
+  double attention_soft_cap = 0.0, logit_soft_cap = 0.0;  // c·tanh(x/c) of scores, of logits; 0: none
+  std::optional<double> query_scalar;   // scores are divided by its root; absent: head_dim
+  std::optional<int64_t> rotary_dim;    // leading elements of a head that rotate; absent: head_dim
+  bool fused_projections = false;       // q, k and v are one tensor of the checkpoint, gate and up another
   RopeConfig rope;
+  std::optional<RopeConfig> window_rope;  // of layers with a window, where it differs
   /// Per layer: absent = all earlier positions; w: key j is visible to query i iff i - w < j ≤ i.
   std::vector<std::optional<int64_t>> sliding_window;
   std::optional<MoeConfig> moe;
@@ -60,6 +82,7 @@ struct ModelConfig {
   QuantizationConfig quantization;
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 
+  int64_t rotaryDim() const { return rotary_dim.value_or(head_dim); }
   bool isSparse(int64_t layer) const { return moe && moe->is_sparse[static_cast<size_t>(layer)]; }
 };
 

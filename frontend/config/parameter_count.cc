@@ -11,7 +11,7 @@ double countAttention(const ModelConfig& c) {
   double count = hidden * (q + 2.0 * kv) + q * hidden;
   if (c.qkv_bias) count += q + 2.0 * kv;
   if (c.attention_output_bias) count += hidden;
-  if (c.qk_norm) count += 2.0 * head_dim;
+  if (c.qk_norm) count += c.qk_norm_joint ? q + kv : 2.0 * head_dim;
   return count;
 }
 
@@ -30,12 +30,13 @@ Counts count(const ModelConfig& c) {
   counts.embedding = static_cast<double>(c.vocab_size) * hidden * (c.tie_word_embeddings ? 1.0 : 2.0);
   counts.total = counts.active = counts.embedding + hidden;
   for (int64_t layer = 0; layer < c.num_layers; ++layer) {
-    double dense = countAttention(c) + 2.0 * hidden, total = 0.0, active = 0.0;
+    double dense = countAttention(c) + (c.norms == NormPlaces::kBoth ? 4.0 : 2.0) * hidden, total = 0.0, active = 0.0;
     if (c.isSparse(layer)) {
       const double expert = countMlp(c, c.moe->intermediate_size);
       total = expert * static_cast<double>(c.moe->num_experts);
       active = expert * static_cast<double>(c.moe->top_k);
-      dense += hidden * static_cast<double>(c.moe->num_experts);
+      dense += (hidden + (c.moe->correction_bias ? 1.0 : 0.0)) * static_cast<double>(c.moe->num_experts);
+      dense += 3.0 * hidden * static_cast<double>(c.moe->shared_intermediate_size) + (c.moe->shared_gate ? hidden : 0.0);
     } else {
       dense += countMlp(c, c.intermediate_size);
     }

@@ -93,6 +93,21 @@ std::vector<float> yarnFrequencies(const RopeConfig& config, int64_t head_dim) {
   return frequencies;
 }
 
+// Each pair has its own divisor, found by search (Ding et al. 2024).
+std::vector<float> longFrequencies(const RopeConfig& config, int64_t head_dim, int64_t max_context) {
+  const auto& factors = max_context > config.original_max_position_embeddings ? config.long_factor : config.short_factor;
+  std::vector<float> frequencies = wavelengthFactors(config.theta, head_dim);
+  EXO_CHECK(factors.size() == frequencies.size()) << factors.size() << " factors for " << frequencies.size() << " pairs";
+  for (size_t p = 0; p < frequencies.size(); ++p) frequencies[p] = 1.0f / (static_cast<float>(factors[p]) * frequencies[p]);
+  return frequencies;
+}
+
+double longAttentionScaling(const RopeConfig& config) {
+  if (config.attention_factor) return *config.attention_factor;
+  if (config.factor <= 1.0) return 1.0;
+  return std::sqrt(1.0 + std::log(config.factor) / std::log(static_cast<double>(config.original_max_position_embeddings)));
+}
+
 double yarnScale(double factor, double mscale) { return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0; }
 
 double yarnAttentionScaling(const RopeConfig& config) {
@@ -112,6 +127,7 @@ RopeTable ropeFrequencies(const RopeConfig& config, int64_t head_dim, int64_t ma
     case RopeType::kLlama3: return {llama3Frequencies(config, head_dim)};
     case RopeType::kFactors: return {dividedFrequencies(config, head_dim)};
     case RopeType::kYarn: return {yarnFrequencies(config, head_dim), static_cast<float>(yarnAttentionScaling(config))};
+    case RopeType::kLongRope: return {longFrequencies(config, head_dim, max_context), static_cast<float>(longAttentionScaling(config))};
   }
   return {};
 }

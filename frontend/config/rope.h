@@ -9,7 +9,7 @@
 
 namespace exo {
 
-enum class RopeType { kDefault, kLinear, kDynamic, kLlama3, kYarn, kFactors };
+enum class RopeType { kDefault, kLinear, kDynamic, kLlama3, kYarn, kLongRope, kFactors };
 
 /// Parameters a type does not use keep these defaults, so that equal meanings compare equal.
 struct RopeConfig {
@@ -19,11 +19,12 @@ struct RopeConfig {
   int64_t original_max_position_embeddings = 0;  // tokens; dynamic, llama3, yarn
   double low_freq_factor = 0.0;                  // llama3
   double high_freq_factor = 0.0;                 // llama3
-  std::optional<double> attention_factor;        // yarn; absent: computed from factor and the mscales
+  std::optional<double> attention_factor;        // yarn, longrope; absent: computed from factor and the mscales
   double beta_fast = 32.0;                       // yarn
   double beta_slow = 1.0;                        // yarn
   double mscale = 0.0;                           // yarn; 0 = absent
   double mscale_all_dim = 0.0;                   // yarn; 0 = absent
+  std::vector<double> short_factor, long_factor;  // longrope: [D/2] each
   bool truncate = true;                          // yarn: round the correction range to whole dimensions
   std::vector<double> frequency_factors;         // factors: [D/2], what each inverse frequency is divided by (GGUF's rope_freqs)
   friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
@@ -36,7 +37,8 @@ struct RopeTable {
 
 /// head_dim: even, ≥ 2 (dynamic: ≥ 4).  max_context: tokens the caller will use at most.
 ///
-/// Only `dynamic` looks at max_context. Its definition changes all frequencies with every token beyond the original
+/// Only `dynamic` and `longrope` look at max_context: longrope has one set of factors up to the original length and another
+/// beyond it, where transformers changes over within a sequence; we take the one that fits max_context. dynamic's definition changes all frequencies with every token beyond the original
 /// length, which contradicts a cache of already rotated keys. We fix them for the whole run: up to the original length
 /// they are the default ones (what transformers uses there); for a longer max_context they are the ones transformers
 /// uses when the sequence has exactly max_context tokens.

@@ -1,4 +1,5 @@
 // Rotary parameters out of config.json: rope_theta and rope_scaling {type | rope_type}, or rope_parameters.
+#include <algorithm>
 #include <array>
 
 #include "frontend/config/common_config.h"
@@ -9,23 +10,36 @@ namespace {
 
 constexpr NumberRange kThetaRange{1.0 + 1e-6, 1e15};
 constexpr NumberRange kFactorRange{1.0, 1e6};
+constexpr const char* kFullLayers = "full_attention";
+constexpr const char* kWindowLayers = "sliding_attention";
 
 const std::vector<std::string> kKnownKeys = {
     "rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings", "low_freq_factor",
-    "high_freq_factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate",
+    "high_freq_factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate", "short_factor", "long_factor",
     "partial_rotary_factor", "finetuned"};
 
-const std::array<std::pair<std::string, RopeType>, 5> kTypes = {{{"default", RopeType::kDefault},
+const std::array<std::pair<std::string, RopeType>, 7> kTypes = {{{"default", RopeType::kDefault},
                                                                   {"linear", RopeType::kLinear},
                                                                   {"dynamic", RopeType::kDynamic},
                                                                   {"llama3", RopeType::kLlama3},
-                                                                  {"yarn", RopeType::kYarn}}};
+                                                                  {"yarn", RopeType::kYarn},
+                                                                  {"longrope", RopeType::kLongRope},
+                                                                  {"su", RopeType::kLongRope}}};
 
-/// The union of rope_parameters and rope_scaling; a key in both must say the same.
-Result<Json> mergedParameters(const JsonObject& json) {
+/// rope_parameters may hold one set for every kind of layer.
+Result<std::optional<JsonObject>> parametersOf(const JsonObject& json, const std::string& key, const std::string& layers) {
+  EXO_ASSIGN(const auto object, json.findObject(key));
+  if (!object || layers.empty() || !object->has(layers)) return object;
+  EXO_TRY(object->refuseUnknown({kFullLayers, kWindowLayers}));
+  return object->findObject(layers);
+}
+
+/// The union of rope_parameters and rope_scaling, of the family's layers without a window where it tells them apart; a key in
+/// both must say the same.
+Result<Json> mergedParameters(const JsonObject& json, const FamilyDefaults& defaults) {
   Json merged = Json::object();
   for (const std::string key : {"rope_parameters", "rope_scaling"}) {
-    EXO_ASSIGN(const auto object, json.findObject(key));
+    EXO_ASSIGN(const auto object, parametersOf(json, key, defaults.rope_by_layers ? kFullLayers : ""));
     if (!object) continue;
     for (const auto& [name, value] : object->json().items()) {
       if (merged.contains(name) && merged[name] != value)
@@ -44,7 +58,7 @@ Result<RopeType> readType(const JsonObject& rope) {
     if (known == text) return type;
     names.push_back(known);
   }
-  return makeError(ErrorCode::kUnsupported, rope.path(key), ": expected default, linear, dynamic, llama3 or yarn, got ",
+  return makeError(ErrorCode::kUnsupported, rope.path(key), ": expected default, linear, dynamic, llama3, yarn or longrope, got ",
                    describe(Json(text)), didYouMean(text, names));
 }
 
@@ -104,7 +118,32 @@ Status readYarn(const JsonObject& rope, int64_t max_position_embeddings, RopeCon
   return {};
 }
 
-Status readParameters(const JsonObject& rope, int64_t max_position_embeddings, RopeConfig& config) {
+Result<std::vector<double>> readFactors(const JsonObject& rope, const std::string& key, int64_t count) {
+  const std::string wanted = "a list of rotated elements / 2 = " + std::to_string(count) + " numbers from 1e-6 to 1e6";
+  const Json* list = rope.find(key);
+  if (!list || !list->is_array() || static_cast<int64_t>(list->size()) != count) return rope.expected(key, wanted);
+  std::vector<double> factors;
+  for (const Json& value : *list) {
+    if (!value.is_number() || !(value.get<double>() >= 1e-6) || !(value.get<double>() <= 1e6)) return rope.expected(key, wanted);
+    factors.push_back(value.get<double>());
+  }
+  return factors;
+}
+
+/// Phi's files keep the original length beside rope_scaling.
+Status readLongRope(const JsonObject& json, const JsonObject& rope, int64_t max_position_embeddings, int64_t rotary_dim, RopeConfig& config) {
+  const std::string key = "original_max_position_embeddings";
+  const JsonObject& place = rope.has(key) ? rope : json;
+  EXO_ASSIGN(config.original_max_position_embeddings, place.integer(key, {2, kMaxPositions}));
+  const double grown = static_cast<double>(max_position_embeddings) / static_cast<double>(config.original_max_position_embeddings);
+  EXO_ASSIGN(config.factor, rope.numberOr("factor", std::max(1.0, grown), kFactorRange));
+  EXO_ASSIGN(config.attention_factor, rope.findNumber("attention_factor", {1e-6, 1e6}));
+  EXO_ASSIGN(config.short_factor, readFactors(rope, "short_factor", rotary_dim / 2));
+  EXO_ASSIGN(config.long_factor, readFactors(rope, "long_factor", rotary_dim / 2));
+  return {};
+}
+
+Status readParameters(const JsonObject& json, const JsonObject& rope, int64_t max_position_embeddings, int64_t rotary_dim, RopeConfig& config) {
   switch (config.type) {
     case RopeType::kDefault:
     case RopeType::kFactors: return {};
@@ -115,27 +154,55 @@ Status readParameters(const JsonObject& rope, int64_t max_position_embeddings, R
     case RopeType::kDynamic: return readDynamic(rope, max_position_embeddings, config);
     case RopeType::kLlama3: return readLlama3(rope, config);
     case RopeType::kYarn: return readYarn(rope, max_position_embeddings, config);
+    case RopeType::kLongRope: return readLongRope(json, rope, max_position_embeddings, rotary_dim, config);
   }
   return {};
 }
 
 }  // namespace
 
-Result<RopeConfig> readRope(const JsonObject& json, double default_theta, int64_t max_position_embeddings,
-                            int64_t head_dim) {
-  EXO_ASSIGN(const Json merged, mergedParameters(json));
+Result<int64_t> readRotaryDim(const JsonObject& json, const FamilyDefaults& defaults, int64_t head_dim) {
+  if (!defaults.partial_rotary_factor) return head_dim;
+  EXO_ASSIGN(const Json merged, mergedParameters(json, defaults));
+  EXO_ASSIGN(const JsonObject rope, JsonObject::root(merged, json.path("rope_parameters")));
+  const std::string key = "partial_rotary_factor";
+  EXO_ASSIGN(const double outer, json.numberOr(key, *defaults.partial_rotary_factor, {0.0, 1.0}));
+  EXO_ASSIGN(const double factor, rope.numberOr(key, outer, {0.0, 1.0}));
+  if (json.has(key) && outer != factor) return rope.expected(key, "the same as partial_rotary_factor = " + describe(Json(outer)));
+  const auto rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * factor);  // rounded down, as transformers does
+  if (rotary_dim < 2 || rotary_dim % 2 != 0)
+    return invalid(json.path(key), ": expected an even number of at least 2 of the ", head_dim, " elements of a head, got ", rotary_dim);
+  return rotary_dim;
+}
+
+Result<RopeConfig> readRope(const JsonObject& json, const FamilyDefaults& defaults, int64_t max_position_embeddings,
+                            int64_t rotary_dim) {
+  EXO_ASSIGN(const Json merged, mergedParameters(json, defaults));
   const std::string where = json.path(json.has("rope_scaling") ? "rope_scaling" : "rope_parameters");
   EXO_ASSIGN(const JsonObject rope, JsonObject::root(merged, where));
   RopeConfig config;
   EXO_ASSIGN(config.type, readType(rope));  // first: an unknown type explains unknown keys
   EXO_TRY(rope.refuseUnknown(kKnownKeys));
-  EXO_ASSIGN(config.theta, readTheta(json, rope, default_theta));
+  EXO_ASSIGN(config.theta, readTheta(json, rope, defaults.rope_theta));
   EXO_ASSIGN(const double rotated, rope.numberOr("partial_rotary_factor", 1.0));
-  if (rotated != 1.0) return rope.expected("partial_rotary_factor", "1 (whole heads are rotated)");
-  EXO_TRY(readParameters(rope, max_position_embeddings, config));
-  if (config.type == RopeType::kDynamic && head_dim < 4)
-    return invalid(json.path("head_dim"), ": expected at least 4 for dynamic rope, got ", head_dim);
+  if (rotated != 1.0 && !defaults.partial_rotary_factor) return rope.expected("partial_rotary_factor", "1 (whole heads are rotated)");
+  EXO_TRY(readParameters(json, rope, max_position_embeddings, rotary_dim, config));
+  if (config.type == RopeType::kDynamic && rotary_dim < 4)
+    return invalid(json.path("head_dim"), ": expected at least 4 for dynamic rope, got ", rotary_dim);
   return config;
+}
+
+Result<double> readWindowTheta(const JsonObject& json, const std::string& key, double fallback) {
+  EXO_ASSIGN(const double outer, json.numberOr(key, fallback, kThetaRange));
+  EXO_ASSIGN(const auto all, json.findObject("rope_parameters"));
+  if (!all || !all->has(kWindowLayers)) return outer;
+  EXO_ASSIGN(const JsonObject rope, all->object(kWindowLayers));
+  EXO_TRY(rope.refuseUnknown({"rope_type", "rope_theta"}));
+  EXO_ASSIGN(const std::string type, rope.stringOr("rope_type", "default"));
+  if (type != "default") return rope.expected("rope_type", "default in layers with a window");
+  EXO_ASSIGN(const double theta, rope.numberOr("rope_theta", outer, kThetaRange));
+  if (json.has(key) && theta != outer) return rope.expected("rope_theta", "the same as " + key + " = " + describe(Json(outer)));
+  return theta;
 }
 
 }  // namespace exo

@@ -212,6 +212,10 @@ class Compiler {
   }
   void report(const Module& module) {
     if (model_.config.rope.type == RopeType::kDynamic) result_.notes.push_back("dynamic rope scaling: frequencies are fixed for a context of " + std::to_string(max_context_));
+    if (model_.config.rope.type == RopeType::kLongRope) {
+      const bool is_long = max_context_ > model_.config.rope.original_max_position_embeddings;
+      result_.notes.push_back(std::string("longrope: the ") + (is_long ? "long" : "short") + " factors, for a context of " + std::to_string(max_context_));
+    }
     result_.report_text = reportText(result_.planned, module, result_.arena_bytes, result_.notes);
     result_.report = reportJson(result_.planned, module, result_.arena_bytes, result_.notes);
   }

@@ -11,6 +11,7 @@ Result<std::vector<Type>> inferAttention(const Attrs& attrs, Types in, Types) {
   EXO_REQUIRE(a.head_dim > 0 && a.group > 0 && isActivation(in[0]) && in[0].shape[1].size() % a.head_dim == 0, "attention",
               "query is f32[T, heads * " + std::to_string(a.head_dim) + "]", in[0]);
   if (a.first_head < 0 || a.window < 0) return invalid("attention: first_head and window are at least 0, got ", a.first_head, " and ", a.window);
+  if (a.soft_cap < 0) return invalid("attention: soft_cap is at least 0, got ", a.soft_cap);
   EXO_REQUIRE(in[1].rank() == 4 && isConcrete(in[1]) && in[1].shape[3] == Dim(a.head_dim), "attention", "cache has head_dim " + std::to_string(a.head_dim), in[1]);
   const int64_t heads = in[0].shape[1].size() / a.head_dim;
   const int64_t needed = heads == 0 ? 0 : (heads + a.first_head - 1) / a.group + 1;
@@ -38,7 +39,8 @@ void attendHead(const AttentionAttrs& a, const float* q, const Tensor& cache, si
     const float* key = cache.f.data() + static_cast<size_t>(first_slot + j) * 2 * width + head * dim;
     double dot = 0;
     for (size_t d = 0; d < dim; ++d) dot += static_cast<double>(q[d]) * key[d];
-    scores.push_back(dot * a.scale);
+    const double score = dot * a.scale;
+    scores.push_back(a.soft_cap > 0 ? a.soft_cap * std::tanh(score / a.soft_cap) : score);
     largest = std::max(largest, scores.back());
   }
   for (double& score : scores) sum += score = std::exp(score - largest);

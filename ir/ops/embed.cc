@@ -22,11 +22,12 @@ Cost costEmbed(const Attrs&, Types, Types out, StepSize step) {
 
 Status evalEmbed(const Attrs& attrs, const EvalStep&, std::span<const Tensor* const> in, std::span<Tensor> out) {
   const Tensor &tokens = *in[0], &table = *in[1];
+  const auto& a = as<EmbedAttrs>(attrs);
   const int64_t width = table.columns();
   for (size_t t = 0; t < tokens.i.size(); ++t) {
-    const int64_t row = tokens.i[t] - as<EmbedAttrs>(attrs).begin;
+    const int64_t row = tokens.i[t] - a.begin;
     if (row < 0 || row >= table.shape[0]) continue;
-    for (int64_t k = 0; k < width; ++k) out[0].f[t * static_cast<size_t>(width) + static_cast<size_t>(k)] = table.f[static_cast<size_t>(row * width + k)];
+    for (int64_t k = 0; k < width; ++k) out[0].f[t * static_cast<size_t>(width) + static_cast<size_t>(k)] = static_cast<float>(table.f[static_cast<size_t>(row * width + k)] * a.scale);
   }
   return {};
 }

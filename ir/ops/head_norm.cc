@@ -21,7 +21,7 @@ Status evalHeadNorm(const Attrs& attrs, const EvalStep&, std::span<const Tensor*
     double sum = 0;
     for (size_t d = 0; d < dim; ++d) sum += static_cast<double>(in[0]->f[at + d]) * in[0]->f[at + d];
     const double factor = 1 / std::sqrt(sum / static_cast<double>(dim) + a.epsilon);
-    for (size_t d = 0; d < dim; ++d) out[0].f[at + d] = static_cast<float>(in[0]->f[at + d] * factor * in[1]->f[d]);
+    for (size_t d = 0; d < dim; ++d) out[0].f[at + d] = static_cast<float>(in[0]->f[at + d] * factor * (a.offset + in[1]->f[d]));
   }
   return {};
 }

@@ -1,4 +1,7 @@
-// silu_mul: y = gate * sigmoid(gate) * up (SwiGLU, Shazeer 2020). Any rank: experts have [T, k, I].
+// silu_mul: y = act(gate) * up (SwiGLU and GEGLU, Shazeer 2020). Any rank: experts have [T, k, I].
+// silu(x) = x * sigmoid(x). gelu_tanh(x) = x/2 * (1 + tanh(u)) = x * sigmoid(2u), u = sqrt(2/pi) * (x + 0.044715 x³).
+#include <numbers>
+
 #include "ir/ops/common.h"
 
 namespace exo {
@@ -13,15 +16,19 @@ Result<std::vector<Type>> inferSiluMul(const Attrs&, Types in, Types) {
 
 FactorMap siluFactors(const Attrs&, Types in) { return in[0].rank() == 3 ? factors("tjn,tjn->tjn") : factors("tn,tn->tn"); }
 
-Status evalSiluMul(const Attrs&, const EvalStep&, std::span<const Tensor* const> in, std::span<Tensor> out) {
+double activated(Gate gate, double x) {
+  const double u = gate == Gate::kSilu ? x / 2 : std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+  return x / (1 + std::exp(-2 * u));
+}
+
+Status evalSiluMul(const Attrs& attrs, const EvalStep&, std::span<const Tensor* const> in, std::span<Tensor> out) {
   for (size_t at = 0; at < in[0]->f.size(); ++at) {
-    const double gate = in[0]->f[at];
-    out[0].f[at] = static_cast<float>(gate / (1 + std::exp(-gate)) * in[1]->f[at]);
+    out[0].f[at] = static_cast<float>(activated(as<GateAttrs>(attrs).gate, in[0]->f[at]) * in[1]->f[at]);
   }
   return {};
 }
 }  // namespace
 
-const OpDef kSiluMulDef = {"silu_mul", {"gate", "up"}, kPure | kElementwise, defaultAttrs<NoAttrs>, inferSiluMul, siluFactors, streamCost, evalSiluMul, anyColumn};
+const OpDef kSiluMulDef = {"silu_mul", {"gate", "up"}, kPure | kElementwise, defaultAttrs<GateAttrs>, inferSiluMul, siluFactors, streamCost, evalSiluMul, anyColumn};
 
 }  // namespace exo

@@ -13,6 +13,7 @@ using program::Kernel;
 struct Heads {
   int64_t heads, kv_heads, group, first_head, dim;
   int64_t window = 0;
+  float soft_cap = 0;
 };
 
 /// Sequences with pages scattered over the cache; queries, keys and values of every position.
@@ -45,6 +46,7 @@ class World {
     attend_.set_group(h.group);
     attend_.set_first_head(h.first_head);
     attend_.set_window(h.window);
+    attend_.set_soft_cap(h.soft_cap);
     attend_.set_scale(1.0f / std::sqrt(static_cast<float>(h.dim)));
   }
 
@@ -99,6 +101,7 @@ class World {
         double dot = 0;
         for (int64_t d = 0; d < h_.dim; ++d) dot += static_cast<double>(q[d]) * stored(k_[s][(j * h_.kv_heads + kv) * h_.dim + d]);
         weights.push_back(dot / std::sqrt(static_cast<double>(h_.dim)));
+        if (h_.soft_cap > 0) weights.back() = h_.soft_cap * std::tanh(weights.back() / h_.soft_cap);
         peak = std::max(peak, weights.back());
       }
       for (double& w : weights) sum += w = std::exp(w - peak);
@@ -212,6 +215,9 @@ TEST_P(Attention, HeadsThatStartInsideAGroup) {
 }
 TEST_P(Attention, Windows) {
   for (int64_t window : {1, 5, 64, 65, 100}) check({2, 1, 2, 0, 16, window}, {200});
+}
+TEST_P(Attention, SoftCap) {
+  for (int64_t window : {0, 30}) check({2, 1, 2, 0, 16, window, 0.5f}, {70});
 }
 TEST_P(Attention, SeveralSequences) { check({4, 2, 2, 0, 32}, {5, 64, 1, 129}); }
 

@@ -62,6 +62,59 @@ TEST_P(RowKernels, HeadNorm) {
   }
 }
 
+TEST_P(RowKernels, NormsAddTheirOffsetToTheWeight) {
+  const int64_t n = 100;
+  Kernel kernel = kernelOf(Kernel::RMS_NORM, n);
+  kernel.set_epsilon(1e-5f);
+  kernel.set_weight_offset(1.0f);
+  const auto x = randomFloats(3 * n, 1), weight = randomFloats(n, 2);
+  std::vector<float> shifted = weight;
+  for (float& w : shifted) w += 1;
+  EXPECT_LE(relativeRms(run(kernel, 3, {x, weight}, 3 * n), normalised(x, shifted, 1e-5)), 3e-7);
+  kernel.set_op(Kernel::HEAD_NORM);
+  kernel.set_heads(3);
+  kernel.set_head_dim(n);
+  EXPECT_LE(relativeRms(run(kernel, 1, {x, weight}, 3 * n), normalised(x, shifted, 1e-5)), 3e-7);
+}
+
+/// The left part of a row, with the sum of squares of all of it, is normed as in the whole row.
+TEST_P(RowKernels, NormBySumOfSquares) {
+  for (int64_t n : kTails) {
+    const int64_t whole = n + 5;
+    const auto x = randomFloats(3 * whole, 1), weight = randomFloats(whole, 2);
+    const auto wanted = normalised(x, weight, 1e-5);
+    std::vector<float> part;
+    std::vector<double> wanted_part;
+    for (int64_t row = 0; row < 3; ++row) {
+      part.insert(part.end(), x.begin() + row * whole, x.begin() + row * whole + n);
+      wanted_part.insert(wanted_part.end(), wanted.begin() + row * whole, wanted.begin() + row * whole + n);
+    }
+    Kernel kernel = kernelOf(Kernel::NORM_BY_SUM, n);
+    kernel.set_k(whole);
+    kernel.set_epsilon(1e-5f);
+    const auto sums = run(kernelOf(Kernel::SQUARE_SUM, whole), 3, {x}, 3);
+    EXPECT_LE(relativeRms(run(kernel, 3, {part, sums, weight}, 3 * n), wanted_part), 3e-7) << "n " << n;
+  }
+  EXPECT_EQ(run(kernelOf(Kernel::SQUARE_SUM, 0), 2, {{}}, 2), (std::vector<float>{0, 0})) << "a rank without a share";
+}
+
+TEST_P(RowKernels, GeluTanhSigmoidMulAndSoftCap) {
+  for (int64_t n : kTails) {
+    const auto x = randomFloats(3 * n, 1, 5.0f), up = randomFloats(3 * n, 2), gate = randomFloats(3, 3);
+    Kernel gelu = kernelOf(Kernel::SILU_MUL, n), cap = kernelOf(Kernel::SOFT_CAP, n);
+    gelu.set_gate(Kernel::GELU_TANH);
+    cap.set_soft_cap(2.5f);
+    const auto got_gelu = run(gelu, 3, {x, up}, 3 * n), got_share = run(kernelOf(Kernel::SIGMOID_MUL, n), 3, {x, gate}, 3 * n);
+    const auto got_cap = run(cap, 3, {x}, 3 * n);
+    for (int64_t i = 0; i < 3 * n; ++i) {
+      const double v = x[i], u = std::sqrt(2 / std::acos(-1.0)) * (v + 0.044715 * v * v * v);
+      EXPECT_NEAR(got_gelu[i], v / 2 * (1 + std::tanh(u)) * up[i], 2e-6 * std::max(1.0, std::abs(v * up[i]))) << "n " << n << " at " << i;
+      EXPECT_NEAR(got_share[i], v / (1 + std::exp(-static_cast<double>(gate[i / n]))), 1e-6 * std::max(1.0, std::abs(v)));
+      EXPECT_NEAR(got_cap[i], 2.5 * std::tanh(v / 2.5), 2e-6);
+    }
+  }
+}
+
 TEST_P(RowKernels, AddAndBias) {
   for (int64_t n : kTails) {
     const auto a = randomFloats(3 * n, 1), c = randomFloats(3 * n, 2);

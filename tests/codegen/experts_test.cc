@@ -1,6 +1,7 @@
 // TOP_K and the mixture-of-experts kernels, each alone and as the layer that kernels.md describes.
 #include <numeric>
 
+#include "codegen/spec.h"
 #include "kernel_harness.h"
 
 namespace exo::codegen {
@@ -88,6 +89,26 @@ TEST(Router, SharesOfTheChosen) {
   const Candidates normal = choose(Isa::kGeneric, router(4, 3, true, 2.5f), logits, 1);
   EXPECT_NEAR(normal.values[0], 2.5 * 4 / 7, 1e-6);
   EXPECT_NEAR(normal.values[1], 2.5 * 2 / 7, 1e-6);
+}
+
+TEST(Router, SigmoidScoresBiasAndGroups) {
+  // sigmoids 1/2, 3/4, 2/3, 1/4; with the bias 0.5, 0.75, 0.667, 1.25
+  const std::vector<float> logits = {0, std::log(3.0f), std::log(2.0f), -std::log(3.0f)};
+  Kernel kernel = router(4, 2, true, 2);
+  kernel.set_scoring(Kernel::SIGMOID);
+  kernel.set_bias(true);
+  Memory in = Memory::of(logits), bias = Memory::of(std::vector<float>{0, 0, 0, 1}), weights(8), ids(8);
+  KernelArgs args{.rows = 1, .in = {in.data(), bias.data()}, .out = {weights.data(), ids.data()}};
+  runKernel(Isa::kGeneric, kernel, args);
+  EXPECT_EQ(ids.as<int32_t>(), (std::vector<int32_t>{3, 1}));
+  EXPECT_NEAR(weights.as<float>()[0], 2 * 0.25 / (0.25 + 0.75), 1e-6);
+  kernel.set_groups(2);  // (0.5 0.75) (0.667 1.25): the second
+  kernel.set_top_groups(1);
+  runKernel(Isa::kGeneric, kernel, args);
+  EXPECT_EQ(ids.as<int32_t>(), (std::vector<int32_t>{3, 2}));
+  EXPECT_NEAR(weights.as<float>()[1], 2 * (2.0 / 3) / (0.25 + 2.0 / 3), 1e-6);
+  kernel.set_top_groups(0);
+  EXPECT_FALSE(checkKernel(kernel).ok());
 }
 
 struct Dispatch {

@@ -58,8 +58,8 @@ Logits readLogits(const std::filesystem::path& path, const std::string& name) {
   return logits;
 }
 
-Difference compareLogits(const Logits& got, const Logits& expected) {
-  Difference result;
+LogitDifference compareLogits(const Logits& got, const Logits& expected) {
+  LogitDifference result;
   EXPECT_EQ(got.rows, expected.rows);
   EXPECT_EQ(got.columns, expected.columns);
   if (got.values.size() != expected.values.size() || expected.values.empty()) return {INFINITY, 0, 0};
@@ -73,7 +73,7 @@ Difference compareLogits(const Logits& got, const Logits& expected) {
 }
 
 void expectNear(const Logits& got, const Logits& expected, double tolerance) {
-  const Difference difference = compareLogits(got, expected);
+  const LogitDifference difference = compareLogits(got, expected);
   const size_t columns = static_cast<size_t>(std::max<int64_t>(1, expected.columns));
   EXPECT_LE(difference.largest, tolerance * difference.range) << "at position " << difference.where / columns << ", id " << difference.where % columns;
 }

@@ -46,11 +46,11 @@ RunResult runModel(const RunRequest& request);
 /// The tensor `name` (f32) of a safetensors file.
 Logits readLogits(const std::filesystem::path& file, const std::string& name);
 
-struct Difference {
+struct LogitDifference {
   double largest = 0, range = 0;  // max |a − b|; max b − min b
   size_t where = 0;
 };
-Difference compareLogits(const Logits& got, const Logits& expected);
+LogitDifference compareLogits(const Logits& got, const Logits& expected);
 /// Fails the test unless every logit is within `tolerance` × range of the expected one.
 void expectNear(const Logits& got, const Logits& expected, double tolerance);
 

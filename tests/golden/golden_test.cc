@@ -1,5 +1,5 @@
 // The real binaries against an independent implementation: tests/data/golden holds models with logits and greedy tokens
-// computed by PyTorch in f32. One node or many, prompt at once or in chunks: the same answer.
+// computed by PyTorch in f32, or in f64 by tests/data/golden/reference. One node or many, prompt at once or in chunks: the same answer.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -35,6 +35,8 @@ std::vector<Case> cases(const std::vector<std::string>& models, const std::vecto
 
 const std::vector<std::string> kPlainModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral"};
 const std::vector<std::string> kModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral", "qwen3_mlx4", "qwen3_moe_mlx4"};
+/// Computed by tests/data/golden/reference.
+const std::vector<std::string> kOwnModels = {"qwen2_moe", "olmo2", "phi3", "glm4_moe", "gemma2", "gemma3_text"};
 
 struct Prompt {
   std::vector<int64_t> ids, greedy;
@@ -73,6 +75,7 @@ TEST_P(Golden, PromptsInChunksEqualTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Golden, ::testing::ValuesIn(cases(kModels, {{1, "auto"}, {2, "tp"}, {3, "tp"}, {5, "tp"}, {2, "pp"}, {3, "pp"}, {4, "tp2pp2"}})), caseName);
+INSTANTIATE_TEST_SUITE_P(OwnModels, Golden, ::testing::ValuesIn(cases(kOwnModels, {{1, "auto"}, {2, "tp"}, {3, "tp"}, {2, "pp"}, {3, "pp"}})), caseName);
 
 /// --isa forces an instruction set below this machine's best.
 TEST(GoldenIsa, LowerInstructionSetsEqualTheReference) {
@@ -99,6 +102,7 @@ TEST_P(GoldenNewStyle, EqualsTheReference) {
   for (size_t prompt : {1, 2}) expectReference(prompt, kAtOnce, folder / model());
 }
 INSTANTIATE_TEST_SUITE_P(Models, GoldenNewStyle, ::testing::ValuesIn(cases(kPlainModels, {{2, "tp"}})), caseName);
+INSTANTIATE_TEST_SUITE_P(OwnModels, GoldenNewStyle, ::testing::ValuesIn(cases(kOwnModels, {{2, "tp"}})), caseName);
 
 /// Weights as stored. Activations are not: f16 caches and sums in another order move logits by some hundredths, so only
 /// tokens with a clear lead are compared, up to the first without.

@@ -89,6 +89,44 @@ TEST(Reference, AddBiasAndSilu) {
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(out.at("s").f[i], wanted[i], 1e-4);
 }
 
+TEST(Reference, GeluTanhGates) {
+  // gelu_tanh(1) = (1 + tanh(0.797885 · 1.044715)) / 2 = (1 + tanh 0.833562) / 2 = 0.841192; gelu_tanh(-1) = 0.841192 - 1
+  const auto out = OneRank{x(1, 3) + "%s = silu_mul %x, %x {gate = gelu_tanh} : f32[T, 3]", {{"x", {0, 1, -1}}}, tokens({0})}();
+  EXPECT_EQ(out.at("s").f[0], 0);
+  EXPECT_NEAR(out.at("s").f[1], 0.841192, 1e-5);
+  EXPECT_NEAR(out.at("s").f[2], 0.158808, 1e-5);
+}
+
+TEST(Reference, NormOffsetIsAddedToTheWeight) {
+  // (3, 4, 0, 0): root mean square 2.5; head (3, 4): √12.5, head (0, 0): 0
+  const auto out = OneRank{x(1, 4) + weight("n", "4") + weight("h", "2") + "%y = rms_norm %x, @n {epsilon = 0.0, offset = 1.0} : f32[T, 4]" +
+                               "%z = head_norm %x, @h {head_dim = 2, epsilon = 0.5, offset = 1.0} : f32[T, 4]",
+                           {{"x", {3, 4, 0, 0}}, {"n", {0, 1, 5, 5}}, {"h", {0, 1}}}, tokens({0})}();
+  EXPECT_FLOAT_EQ(out.at("y").f[0], 1.2f);
+  EXPECT_FLOAT_EQ(out.at("y").f[1], 3.2f);
+  EXPECT_NEAR(out.at("z").f[1], 2 * 4 / std::sqrt(13.0), 1e-6);
+}
+
+TEST(Reference, NormBySumOfAPartIsTheNormOfTheWhole) {
+  // x is the right half of a row of 4 whose squares sum to 25 · 4: root mean square 5
+  const auto out = OneRank{x(1, 2) + weight("s", "1") + weight("n", "2") + "%q = square_sum %x : f32[T, 1] %b = bias_add %q, @s : f32[T, 1]" +
+                               "%y = norm_by_sum %x, %b, @n {width = 4, epsilon = 0.0} : f32[T, 2]",
+                           {{"x", {5, 7}}, {"s", {26}}, {"n", {1, 10}}}, tokens({0})}();
+  EXPECT_EQ(out.at("q").f, (Floats{74}));
+  EXPECT_EQ(out.at("y").f, (Floats{1, 14}));
+}
+
+TEST(Reference, EmbedScalesSigmoidMulSharesSoftCapCaps) {
+  // sigmoid(ln 3) = 3/4; 2 · tanh(x / 2) at x = 2 ln 3: tanh(ln 3) = (9 - 1) / (9 + 1) = 0.8
+  const float ln3 = std::log(3.0f);
+  const auto out = OneRank{x(1, 1) + "%big = embed %t, @table {begin = 0, scale = 4.0} : f32[T, 1] %m = sigmoid_mul %big, %x : f32[T, 1]" +
+                               "%twice = add %x, %x : f32[T, 1] %c = soft_cap %twice {cap = 2.0} : f32[T, 1]",
+                           {{"x", {ln3}}}, tokens({0})}();
+  EXPECT_FLOAT_EQ(out.at("big").f[0], 4 * ln3);
+  EXPECT_FLOAT_EQ(out.at("m").f[0], 3 * ln3);
+  EXPECT_FLOAT_EQ(out.at("c").f[0], 1.6f);
+}
+
 TEST(Reference, RopeRotatesPairsHalfAHeadApart) {
   // Frequency π/2: position 1 turns (x0, x1) by 90° into (-x1, x0); elements 2 and 3 beyond rotary_dim stay; scale 2.
   const auto out = OneRank{x(1, 4) + "%f = rope_table {frequencies = [1.5707963267948966]} : f32[1] %y = rope %x, %p, %f {head_dim = 4, rotary_dim = 2, scale = 2.0} : f32[T, 4]",
@@ -119,6 +157,14 @@ TEST(Reference, AttentionIsCausalSoftmax) {
   const auto out = OneRank{x(2, 1) + attention(0), {{"x", {0, ln2}}}, tokens({0, 1})}();
   EXPECT_FLOAT_EQ(out.at("y").f[0], 0);
   EXPECT_NEAR(out.at("y").f[1], ln2 * 1.616807 / 2.616807, 1e-5);
+}
+
+TEST(Reference, AttentionSoftCapBoundsScores) {
+  std::string text = attention(0);
+  text.insert(text.find("scale = 1.0") + 11, ", soft_cap = 1.0");
+  const auto out = OneRank{x(2, 1) + text, {{"x", {0, 2}}}, tokens({0, 1})}();
+  // row 1: scores tanh 0 = 0 and tanh 4 = 0.999329; e^0.999329 = 2.716460
+  EXPECT_NEAR(out.at("y").f[1], 2 * 2.716460 / 3.716460, 1e-5);
 }
 
 TEST(Reference, AttentionWindowOfOneSeesOnlyItself) {
@@ -167,6 +213,24 @@ TEST(Reference, RouterTakesTheLargestProbabilities) {
   EXPECT_NEAR(plain.at("w").f[1], 0.375, 1e-6);
   const auto normalized = OneRank{x(1, 3) + router(true), weights, tokens({0})}();
   EXPECT_NEAR(normalized.at("w").f[0], 4.0 / 7, 1e-6);
+}
+
+TEST(Reference, RouterScoresBySigmoidChoosesByBiasWithinGroups) {
+  // sigmoids 1/2, 3/4, 2/3, 1/4 in groups (a b) (c d); with the bias 0.5, 0.75, 0.667, 1.25: sums 1.25 and 1.917
+  const std::map<std::string, Floats> weights = {{"x", {0, std::log(3.0f), std::log(2.0f), -std::log(3.0f)}}, {"b", {0, 0, 0, 1}}};
+  const auto route = [&](const std::string& operands, const std::string& more) {
+    return OneRank{x(1, 4) + weight("b", "4") + "%w, %e = router_top_k " + operands + " {k = 2, normalize = true, factor = 2.0, scoring = sigmoid" + more +
+                       "} : f32[T, 2], i32[T, 2]", weights, tokens({0})}();
+  };
+  const auto plain = route("%x", "");
+  EXPECT_EQ(plain.at("e").i, (Ints{1, 2}));
+  EXPECT_NEAR(plain.at("w").f[0], 2 * (3.0 / 4) / (3.0 / 4 + 2.0 / 3), 1e-6);
+  const auto biased = route("%x, @b", "");
+  EXPECT_EQ(biased.at("e").i, (Ints{3, 1}));
+  EXPECT_NEAR(biased.at("w").f[0], 2 * 0.25 / (0.25 + 0.75), 1e-6) << "weights are without the bias";
+  const auto grouped = route("%x, @b", ", groups = 2, top_groups = 1");
+  EXPECT_EQ(grouped.at("e").i, (Ints{3, 2}));
+  EXPECT_NEAR(grouped.at("w").f[1], 2 * (2.0 / 3) / (0.25 + 2.0 / 3), 1e-6);
 }
 
 TEST(Reference, DispatchSortsPairsByExpert) {

@@ -5,8 +5,8 @@
 namespace exo {
 
 std::span<const Family> families() {
-  static const std::array table = {llamaFamily(), mistralFamily(), mixtralFamily(),
-                                   qwen2Family(), qwen3Family(),   qwen3MoeFamily()};
+  static const std::array table = {gemma2Family(),  gemma3TextFamily(), glm4MoeFamily(), llamaFamily(),    mistralFamily(), mixtralFamily(),
+                                   olmo2Family(),   phi3Family(),       qwen2Family(),   qwen2MoeFamily(), qwen3Family(),   qwen3MoeFamily()};
   return table;
 }
 

@@ -18,15 +18,32 @@ struct Family {
 
 std::span<const Family> families();
 
+Family gemma2Family();
+Family gemma3TextFamily();
+Family glm4MoeFamily();
 Family llamaFamily();
 Family mistralFamily();
 Family mixtralFamily();
+Family olmo2Family();
+Family phi3Family();
 Family qwen2Family();
+Family qwen2MoeFamily();
 Family qwen3Family();
 Family qwen3MoeFamily();
 
 /// Windows of qwen2 and qwen3: layer_types if given; else layers from max_window_layers on, if use_sliding_window.
 Status readQwenWindows(const JsonObject& json, ModelConfig& config);
+
+/// Sparse layers of qwen's mixtures: decoder_sparse_step and mlp_only_layers.
+Status chooseSparseLayers(const JsonObject& json, const ModelConfig& config, MoeConfig& moe);
+
+/// What gemma2 and gemma3 share: norms, scales, soft caps (`attention_cap` and `logit_cap`: 0 for none; what missing keys
+/// mean), windows of `default_window` on the layers that layer_types says, or on all but each `pattern`-th.
+struct GemmaDefaults {
+  double attention_cap, logit_cap;
+  int64_t window, pattern;
+};
+Status readGemma(const JsonObject& json, const GemmaDefaults& defaults, ModelConfig& config);
 
 /// Windows of mistral and mixtral: sliding_window in all layers; `absent` is what a missing key means.
 Status readUniformWindow(const JsonObject& json, std::optional<int64_t> absent, ModelConfig& config);

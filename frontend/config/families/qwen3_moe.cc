@@ -20,15 +20,6 @@ Status readWindow(const JsonObject& json, ModelConfig& config) {
   return {};
 }
 
-Status chooseSparseLayers(const JsonObject& json, ModelConfig& config, MoeConfig& moe) {
-  EXO_ASSIGN(const int64_t step, json.integerOr("decoder_sparse_step", 1, {1, kMaxLayers}));
-  EXO_ASSIGN(const auto dense, json.findIntegers("mlp_only_layers", {0, config.num_layers - 1}));
-  for (int64_t layer = 0; layer < config.num_layers; ++layer)
-    moe.is_sparse[static_cast<size_t>(layer)] = (layer + 1) % step == 0;
-  for (const int64_t layer : dense.value_or(std::vector<int64_t>())) moe.is_sparse[static_cast<size_t>(layer)] = false;
-  return {};
-}
-
 Status readQwen3Moe(const JsonObject& json, ModelConfig& config) {
   EXO_TRY(refuseFlag(json, "mlp_bias", config.family));
   EXO_ASSIGN(config.qkv_bias, json.booleanOr("attention_bias", false));
@@ -44,6 +35,16 @@ Status readQwen3Moe(const JsonObject& json, ModelConfig& config) {
 }
 
 }  // namespace
+
+Status chooseSparseLayers(const JsonObject& json, const ModelConfig& config, MoeConfig& moe) {
+  EXO_ASSIGN(const int64_t step, json.integerOr("decoder_sparse_step", 1, {1, kMaxLayers}));
+  EXO_ASSIGN(const auto dense, json.findIntegers("mlp_only_layers", {0, config.num_layers - 1}));
+  for (int64_t layer = 0; layer < config.num_layers; ++layer)
+    moe.is_sparse[static_cast<size_t>(layer)] = (layer + 1) % step == 0;
+  if (!dense) return {};
+  for (const int64_t layer : *dense) moe.is_sparse[static_cast<size_t>(layer)] = false;
+  return {};
+}
 
 Family qwen3MoeFamily() {
   return {.defaults = {.family = "qwen3_moe", .num_kv_heads = 4},

@@ -35,6 +35,7 @@ const char* ropeName(RopeType type) {
     case RopeType::kDynamic: return "dynamic";
     case RopeType::kLlama3: return "llama3";
     case RopeType::kYarn: return "yarn";
+    case RopeType::kLongRope: return "longrope";
     case RopeType::kFactors: return "a factor per frequency";
   }
   return "";
@@ -44,10 +45,14 @@ std::vector<std::string> specialities(const ModelConfig& config) {
   std::vector<std::string> list;
   if (config.moe) {
     list.push_back("mixture of experts: " + std::to_string(config.moe->num_experts) + " experts of width " + std::to_string(config.moe->intermediate_size) + ", " + std::to_string(config.moe->top_k) + " per token");
+    if (config.moe->shared_intermediate_size > 0) list.push_back("shared expert of width " + std::to_string(config.moe->shared_intermediate_size));
+    if (config.moe->groups > 1) list.push_back("experts out of " + std::to_string(config.moe->top_groups) + " of " + std::to_string(config.moe->groups) + " groups");
   }
   if (config.num_kv_heads != config.num_heads) list.push_back("grouped queries: " + std::to_string(config.num_heads) + " query heads share " + std::to_string(config.num_kv_heads) + " KV heads");
   if (config.head_dim * config.num_heads != config.hidden_size) list.push_back("heads of " + std::to_string(config.head_dim) + ", not hidden size / heads");
-  if (config.qk_norm) list.push_back("norm on each head of query and key");
+  if (config.qk_norm) list.push_back(config.qk_norm_joint ? "norm on query and key, all heads at once" : "norm on each head of query and key");
+  if (config.rotaryDim() != config.head_dim) list.push_back("rotary embedding on " + std::to_string(config.rotaryDim()) + " of " + std::to_string(config.head_dim) + " elements of a head");
+  if (config.attention_soft_cap > 0 || config.logit_soft_cap > 0) list.push_back("soft caps on scores or logits");
   if (config.qkv_bias) list.push_back("biases on query, key and value");
   if (config.tie_word_embeddings) list.push_back("output head tied to the embedding");
   if (config.rope.type != RopeType::kDefault) list.push_back(std::string("rope scaling: ") + ropeName(config.rope.type));

@@ -38,6 +38,11 @@ INSTANTIATE_TEST_SUITE_P(All, Card,
                                          Published{"qwen3-0.6b", 596'049'920, 0},
                                          Published{"qwen3-30b-a3b", 30'532'122'624, 3.3},
                                          Published{"qwen3-235b-a22b", 235'093'634'560, 22.0},
+                                         Published{"qwen1.5-moe-a2.7b", 14'315'784'192, 2.7},
+                                         Published{"phi-4", 14'659'507'200, 0},
+                                         Published{"olmo-2-7b", 7'298'617'344, 0},
+                                         Published{"gemma-2-2b", 2'614'341'888, 0},
+                                         Published{"gemma-3-1b", 999'885'952, 0},
                                          Published{"mixtral-8x7b", 46'702'792'704, 12.9}),
                          [](const auto& info) {
                            std::string name = info.param.card;
@@ -45,6 +50,16 @@ INSTANTIATE_TEST_SUITE_P(All, Card,
                              if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
                            return name;
                          });
+
+// Its maker gives 106 and 12 billion: without the layer that predicts a further token, and the second without the tables of
+// embedding and output.
+TEST(Cards, Glm45AirHasThePublishedNumberOfParameters) {
+  const auto config = loadModelConfig(*findModel("glm-4.5-air"));
+  ASSERT_TRUE(config.ok()) << config.error();
+  const ParameterCount count = countParameters(*config);
+  EXPECT_EQ(count.total, 106'852'251'264);
+  EXPECT_NEAR(static_cast<double>(count.active - count.embedding) * 1e-9, 12.0, 0.25);
+}
 
 TEST(Cards, AllCardsOfTheFolderParse) {
   const auto cards = modelCards();

@@ -15,6 +15,9 @@ Json tiny(const std::string& family) {
                {"num_key_value_heads", 2}, {"intermediate_size", 128}, {"vocab_size", 100}};
   if (family == "qwen3_moe") json.update({{"num_experts", 8}, {"moe_intermediate_size", 32}});
   if (family == "mixtral") json.update({{"num_local_experts", 8}});
+  if (family == "qwen2_moe") json.update({{"num_experts", 8}, {"moe_intermediate_size", 32}, {"shared_expert_intermediate_size", 48}});
+  if (family == "glm4_moe") json.update({{"n_routed_experts", 8}, {"num_experts_per_tok", 2}, {"moe_intermediate_size", 32}});
+  if (family.starts_with("gemma")) json.update({{"head_dim", 16}, {"hidden_activation", "gelu_pytorch_tanh"}});
   return json;
 }
 
@@ -121,7 +124,7 @@ TEST(ModelConfig, FamilyFromArchitectures) {
   json.erase("model_type");
   EXPECT_EQ(read(json).family, "qwen3");
   json.erase("architectures");
-  EXPECT_NE(refusal(json).find("model_type: expected one of llama"), std::string::npos);
+  EXPECT_NE(refusal(json).find("model_type: expected one of " + knownFamilies().front()), std::string::npos);
   EXPECT_NE(refusal(tiny("lama")).find("did you mean \"llama\"?"), std::string::npos);
   EXPECT_NE(refusal(with(tiny("llama"), {{"architectures", {"LlamaForSequenceClassification"}}})).find("architectures"),
             std::string::npos);
@@ -166,6 +169,84 @@ TEST(ModelConfig, SparseLayers) {
   EXPECT_NE(refusal(with(tiny("qwen3_moe"), {{"mlp_only_layers", {4}}})), "");
 }
 
+TEST(ModelConfig, Qwen2Moe) {
+  const ModelConfig config = read(tiny("qwen2_moe"));
+  EXPECT_TRUE(config.qkv_bias && !config.attention_output_bias && config.moe->shared_gate && !config.moe->norm_topk_prob);
+  EXPECT_EQ(config.moe->shared_intermediate_size, 48);
+  EXPECT_EQ(config.moe->top_k, 4);
+  EXPECT_NE(refusal(with(tiny("qwen2_moe"), {{"use_sliding_window", true}})).find("use_sliding_window: expected false"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("qwen2_moe"), {{"layer_types", {"full_attention", "sliding_attention", "full_attention", "full_attention"}}})), "");
+}
+
+TEST(ModelConfig, Olmo2) {
+  const ModelConfig config = read(tiny("olmo2"));
+  EXPECT_TRUE(config.qk_norm && config.qk_norm_joint && config.norms == NormPlaces::kBehind && !config.qkv_bias);
+  EXPECT_NE(refusal(with(tiny("olmo2"), {{"clip_qkv", 8.0}})).find("clip_qkv"), std::string::npos);
+}
+
+TEST(ModelConfig, Phi3) {
+  const ModelConfig plain = read(tiny("phi3"));
+  EXPECT_TRUE(plain.fused_projections && !plain.rotary_dim && plain.sliding_window[0] == std::nullopt);
+  // heads of 16, of which 8 elements rotate: 4 pairs
+  const Json scaling = {{"type", "longrope"}, {"short_factor", {1, 1, 1, 1}}, {"long_factor", {1, 2, 4, 8}}};
+  const Json grown = {{"partial_rotary_factor", 0.5}, {"max_position_embeddings", 8192}, {"original_max_position_embeddings", 2048}, {"rope_scaling", scaling}};
+  const ModelConfig config = read(with(tiny("phi3"), grown));
+  EXPECT_EQ(config.rotaryDim(), 8);
+  EXPECT_EQ(config.rope.type, RopeType::kLongRope);
+  EXPECT_EQ(config.rope.factor, 4.0);
+  EXPECT_EQ(config.rope.long_factor, (std::vector<double>{1, 2, 4, 8}));
+  Json parameters = scaling;
+  parameters.update({{"original_max_position_embeddings", 2048}, {"partial_rotary_factor", 0.5}, {"rope_theta", 10000.0}});
+  EXPECT_TRUE(read(with(tiny("phi3"), {{"max_position_embeddings", 8192}, {"rope_parameters", parameters}})) == config) << "version 5";
+  EXPECT_NE(refusal(with(with(tiny("phi3"), grown), {{"partial_rotary_factor", 1.0}})).find("short_factor: expected a list of rotated elements / 2 = 8"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("phi3"), {{"partial_rotary_factor", 0.2}})).find("expected an even number"), std::string::npos) << "3 of 16";
+  EXPECT_NE(refusal(with(tiny("phi3"), {{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}})).find("longrope or su"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("phi3"), {{"rope_scaling", {{"type", "longrope"}, {"short_mscale", 1.1}}}})).find("short_mscale"), std::string::npos);
+}
+
+TEST(ModelConfig, Glm4Moe) {
+  const Json groups = {{"n_group", 4}, {"topk_group", 2}, {"n_shared_experts", 2}, {"routed_scaling_factor", 2.5}, {"first_k_dense_replace", 3}};
+  const ModelConfig config = read(with(tiny("glm4_moe"), groups));
+  const MoeConfig& moe = *config.moe;
+  EXPECT_TRUE(moe.score == RouterScore::kSigmoid && moe.correction_bias && moe.norm_topk_prob && !moe.shared_gate && !config.qk_norm);
+  EXPECT_EQ(moe.is_sparse, (std::vector<bool>{false, false, false, true}));
+  EXPECT_EQ(moe.shared_intermediate_size, 64);
+  EXPECT_EQ(moe.groups, 4);
+  EXPECT_EQ(moe.top_groups, 2);
+  EXPECT_EQ(moe.scale, 2.5);
+  EXPECT_EQ(config.rotaryDim(), 8) << "half of a head, unless said otherwise";
+  EXPECT_NE(refusal(with(tiny("glm4_moe"), {{"n_group", 3}})).find("n_group: expected a divisor"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("glm4_moe"), {{"n_group", 8}})).find("num_experts_per_tok: expected at most the 1 experts"), std::string::npos);
+}
+
+TEST(ModelConfig, Gemma) {
+  const ModelConfig gemma2 = read(tiny("gemma2"));
+  EXPECT_TRUE(gemma2.norms == NormPlaces::kBoth && gemma2.activation == Activation::kGeluTanh && gemma2.tie_word_embeddings && !gemma2.qk_norm);
+  EXPECT_EQ(gemma2.norm_offset, 1.0);
+  EXPECT_EQ(gemma2.embedding_scale, 8.0) << "the root of 64";
+  EXPECT_EQ(gemma2.attention_soft_cap, 50.0);
+  EXPECT_EQ(gemma2.logit_soft_cap, 30.0);
+  EXPECT_EQ(gemma2.query_scalar, 256.0);
+  EXPECT_EQ(gemma2.sliding_window, (std::vector<std::optional<int64_t>>{4096, std::nullopt, 4096, std::nullopt}));
+  EXPECT_EQ(read(with(tiny("gemma2"), {{"attn_logit_softcapping", nullptr}})).attention_soft_cap, 0.0);
+  const ModelConfig gemma3 = read(with(tiny("gemma3_text"), {{"sliding_window", 512}, {"sliding_window_pattern", 3}}));
+  EXPECT_TRUE(gemma3.qk_norm && gemma3.attention_soft_cap == 0 && gemma3.logit_soft_cap == 0);
+  EXPECT_EQ(gemma3.sliding_window, (std::vector<std::optional<int64_t>>{512, 512, std::nullopt, 512}));
+  EXPECT_EQ(gemma3.rope.theta, 1e6);
+  EXPECT_EQ(gemma3.window_rope->theta, 10000.0);
+  const Json plain = {{"rope_type", "default"}, {"rope_theta", 20000.0}}, linear = {{"rope_type", "linear"}, {"rope_theta", 5e5}, {"factor", 8.0}};
+  const auto both = [&](const Json& sliding, const Json& full) { return with(tiny("gemma3_text"), {{"rope_parameters", {{"sliding_attention", sliding}, {"full_attention", full}}}}); };
+  const ModelConfig by_layers = read(both(plain, linear));
+  EXPECT_EQ(by_layers.rope.theta, 5e5);
+  EXPECT_EQ(by_layers.rope.factor, 8.0);
+  EXPECT_EQ(by_layers.window_rope->theta, 20000.0);
+  EXPECT_NE(refusal(both(linear, plain)).find("rope_parameters.sliding_attention.factor"), std::string::npos);
+  EXPECT_NE(refusal(with(both(plain, linear), {{"rope_local_base_freq", 7.0}})).find("the same as rope_local_base_freq"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("llama"), {{"rope_parameters", {{"full_attention", linear}}}})).find("full_attention"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("gemma3_text"), {{"use_bidirectional_attention", true}})).find("use_bidirectional_attention"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("gemma2"), {{"hidden_act", "silu"}})).find("the same as hidden_act"), std::string::npos);
+}
+
 TEST(ModelConfig, RopeStyles) {
   const Json linear = {{"type", "linear"}, {"factor", 2.0}};
   const RopeConfig expected{.type = RopeType::kLinear, .theta = 5e5, .factor = 2.0};
@@ -186,10 +267,11 @@ TEST(ModelConfig, RopeStyles) {
 
 TEST(ModelConfig, RopeRefusals) {
   const auto rope = [](const Json& scaling) { return refusal(with(tiny("llama"), {{"rope_scaling", scaling}})); };
-  EXPECT_NE(rope({{"rope_type", "longrope"}}).find("rope_scaling: rope_type: expected default, linear, dynamic, llama3 or "
-                                                   "yarn, got \"longrope\""),
+  EXPECT_NE(rope({{"rope_type", "mrope"}}).find("rope_scaling: rope_type: expected default, linear, dynamic, llama3, "
+                                                "yarn or longrope, got \"mrope\""),
             std::string::npos)
-      << rope({{"rope_type", "longrope"}});
+      << rope({{"rope_type", "mrope"}});
+  EXPECT_NE(rope({{"rope_type", "longrope"}}).find("original_max_position_embeddings"), std::string::npos);
   EXPECT_NE(rope({{"rope_type", "linear"}}).find("factor: expected a number"), std::string::npos);
   EXPECT_NE(rope({{"rope_type", "linear"}, {"factor", "2"}}), "");
   EXPECT_NE(rope({{"rope_type", "linear"}, {"factor", 0}}), "");

@@ -80,6 +80,17 @@ TEST(Rope, YarnAttentionScaling) {
   EXPECT_EQ(ropeFrequencies(yarn, 64, 1).attention_scaling, 0.5f);
 }
 
+TEST(Rope, LongRopeHasFactorsForShortAndForLongContexts) {
+  RopeConfig rope{.type = RopeType::kLongRope, .theta = 10000.0, .factor = 32.0, .original_max_position_embeddings = 4096};
+  rope.short_factor = {1, 2, 1, 1}, rope.long_factor = {1, 1, 4, 8};
+  expectFrequencies(ropeFrequencies(rope, 8, 4096).inverse_frequencies, {1.0, 0.05, 0.01, 0.001});
+  expectFrequencies(ropeFrequencies(rope, 8, 4097).inverse_frequencies, {1.0, 0.1, 0.0025, 0.000125});
+  // √(1 + ln 32 / ln 4096) = √(1 + 5 / 12)
+  EXPECT_NEAR(ropeFrequencies(rope, 8, 1).attention_scaling, 1.190238071, 1e-7);
+  rope.factor = 1.0;
+  EXPECT_EQ(ropeFrequencies(rope, 8, 1).attention_scaling, 1.0f);
+}
+
 TEST(Rope, DynamicGrowsTheBaseBeyondTheOriginalLength) {
   const RopeConfig dynamic{
       .type = RopeType::kDynamic, .theta = 10000.0, .factor = 2.0, .original_max_position_embeddings = 2048};
