@@ -18,7 +18,7 @@ namespace {
 using program::Kernel;
 
 constexpr int kScratchRows = 24;       // from so many rows on, unpacking q4 first pays (where it pays at all)
-constexpr int64_t kBlockRows = 96;     // rows in a block: a multiple of every tile's
+constexpr int64_t kBlockRows = kRowBlock;  // a multiple of every tile's
 constexpr int64_t kBlockPanels = 4;
 constexpr int64_t kWidestTile = 2;      // panels
 constexpr int64_t kLongestBlockK = 2048;   // of quantised weights: what scratch is made for

@@ -35,21 +35,24 @@ struct Candidate {
 /// Larger value first, then smaller id.
 bool better(const Candidate& a, const Candidate& b) { return a.value > b.value || (a.value == b.value && a.id < b.id); }
 
-/// Is none of the values larger than `bound`? Most of a vocabulary is passed over by this, many values at a time.
-bool noneAbove(std::span<const float> values, float bound) {
-  bool above = false;
-  for (float value : values) above |= value > bound;
-  return !above;
+constexpr size_t kStretch = 256;
+
+/// Is none of the values larger than `bound`? Most of a vocabulary is passed over by this, many values at a time: g++ -O2
+/// makes vectors of a loop whose length it knows.
+bool noneAbove(std::span<const float, kStretch> values, float bound) {
+  int above = 0;
+  for (size_t i = 0; i < kStretch; ++i) above |= values[i] > bound ? 1 : 0;
+  return above == 0;
 }
 
 /// The `kept` best of `values`, best first, into a heap of the caller whose worst element is on top while it is filled.
 int64_t best(std::span<const float> values, std::span<Candidate> kept) {
-  constexpr int64_t kStretch = 256;
+  constexpr auto kStep = static_cast<int64_t>(kStretch);
   const auto size = static_cast<int64_t>(values.size());
   int64_t count = 0;
   for (int64_t i = 0; i < size; ++i) {
     // Ids ascend: equal to the worst candidate is not better.
-    while (i % kStretch == 0 && i + kStretch <= size && count == static_cast<int64_t>(kept.size()) && noneAbove(values.subspan(i, kStretch), kept[0].value)) i += kStretch;
+    while (i % kStep == 0 && i + kStep <= size && count == static_cast<int64_t>(kept.size()) && noneAbove(values.subspan(static_cast<size_t>(i)).first<kStretch>(), kept[0].value)) i += kStep;
     if (i == size) break;
     const float value = std::isnan(values[i]) ? -std::numeric_limits<float>::infinity() : values[i];
     const Candidate candidate{value, static_cast<int32_t>(i)};

@@ -17,6 +17,10 @@ namespace exo::codegen {
 /// Positions whose attention is summed together: a multiple of a page. Part of the arithmetic, not of the schedule.
 constexpr int64_t kAttentionChunk = 512;
 
+/// Rows that MATMUL takes together. Cutting a call behind a multiple of them changes neither its bits nor, but for the call
+/// itself, its time; all rows that begin a block are 64-byte aligned.
+constexpr int64_t kRowBlock = 96;
+
 /// ATTENTION over chunks of positions: for steps of few rows and long contexts. See kernels.md.
 struct AttentionSplit {
   int64_t chunks = 0;                     // 0: not split; else those of the step's longest row

@@ -28,7 +28,8 @@ struct Node {
   std::vector<ValueId> operands, results;
   int block = 0;                      // index into Graph::blocks
   std::string region;                 // after fuse: nodes of one name run as one parallel region
-  int chain = 0;                      // in it: nodes of one chain are divided over threads alike, chains stand side by side
+  int chain = 0;                      // in it: nodes of one chain are divided over threads alike, chains stand side by side,
+                                      // but a first one without grain makes the rows that those with grain read
   int64_t grain = 0;                  // columns that one unit of work computes for all rows; 0: the op's own units
   friend bool operator==(const Node&, const Node&) = default;
 };

@@ -15,7 +15,7 @@ constexpr int64_t kLeastGrain = 64;
 enum class Division {
   kNone,      // no region yet
   kRows,      // a thread has the same rows in every node
-  kColumns,   // a thread has the same columns in every node of a chain, all rows of them
+  kColumns,   // a thread has the same columns in every node of a chain, all rows of them; the first nodes may lead by rows
   kUnits,     // by units of the op's own (attention, experts); nodes stand side by side
   kNot        // communication
 };
@@ -39,10 +39,13 @@ std::vector<Dim> rowDims(const Graph& graph, const Node& node) {
 
 bool rowWise(const Node& node) { return definition(node.op).has(kElementwise) || node.op == Op::kKvAppend; }
 
+/// Does the node begin a chain of columns: does it read whole rows, and make columns of them?
+bool startsColumns(const Node& node) { return byColumns(node) && readsWholeRows(node); }
+
 /// How a region that begins with this node is divided.
 Division divisionOf(const Node& node) {
   if (isCollective(node)) return Division::kNot;
-  if (byColumns(node) && readsWholeRows(node)) return Division::kColumns;
+  if (startsColumns(node)) return Division::kColumns;
   return rowWise(node) ? Division::kRows : Division::kUnits;
 }
 
@@ -86,14 +89,26 @@ class Regions {
     if (members_.empty() || node.block != members_.front().block) return false;
     const std::vector<int> from = makers(node);
     switch (division_) {
-      case Division::kRows: return rowWise(node) && rowDims(source_, node) == rowDims(source_, members_.front());
-      case Division::kColumns: return byColumns(node) && (from.empty() ? readsWholeRows(node) : sameColumns(node, from));
+      case Division::kRows: return (rowWise(node) || (startsColumns(node) && !from.empty())) && sameRows(node);
+      case Division::kColumns: return joinsColumns(node, from);
       case Division::kUnits: return from.empty() && node.op == members_.front().op;
       case Division::kNone:
       case Division::kNot: return false;
     }
     return false;
   }
+
+  bool sameRows(const Node& node) const { return rowDims(source_, node) == rowDims(source_, members_.front()); }
+
+  /// A matmul begins a chain, behind the lead or beside it; others need what only their own chain makes.
+  bool joinsColumns(const Node& node, const std::vector<int>& from) const {
+    if (!byColumns(node)) return false;
+    const auto led = std::count_if(from.begin(), from.end(), [&](int m) { return isLead(m); });
+    if (led == static_cast<int64_t>(from.size())) return startsColumns(node) && (led == 0 || sameRows(node));
+    return led == 0 && sameColumns(node, from);
+  }
+
+  bool isLead(int member) const { return member < num_leading_; }
 
   /// Does the node need, of what this region makes, only the columns that the same thread makes?
   bool sameColumns(const Node& node, const std::vector<int>& from) const {
@@ -104,9 +119,13 @@ class Regions {
 
   void add(const Node& node) {
     const int index = static_cast<int>(members_.size());
-    const std::vector<int> from = makers(node);
-    int chain = index;
-    if (division_ == Division::kRows) chain = 0;
+    std::vector<int> from = makers(node);
+    if (division_ == Division::kRows && !rowWise(node)) {
+      division_ = Division::kColumns;
+      num_leading_ = index;
+    }
+    std::erase_if(from, [&](int m) { return isLead(m); });
+    int chain = division_ == Division::kRows ? 0 : index;
     for (int m : from) chain = std::min(chain, chain_[static_cast<size_t>(m)]);
     for (int m : from) std::replace(chain_.begin(), chain_.end(), chain_[static_cast<size_t>(m)], chain);
     bound_.insert(bound_.end(), waiting_.begin(), waiting_.end());
@@ -138,7 +157,8 @@ class Regions {
     std::sort(order.begin(), order.end());
     order.erase(std::unique(order.begin(), order.end()), order.end());
     for (size_t c = 0; c < order.size(); ++c) {
-      const int64_t grain = division_ == Division::kColumns ? grainOf(order[c]) : 0;
+      const bool leads = isLead(order[c]);   // a chain is called by its first member
+      const int64_t grain = division_ == Division::kColumns && !leads ? grainOf(order[c]) : 0;
       for (size_t m = 0; m < members_.size(); ++m) {
         if (chain_[m] != order[c]) continue;
         graph_.nodes.push_back(members_[m]);
@@ -152,6 +172,7 @@ class Regions {
     }
     members_.clear();
     chain_.clear();
+    num_leading_ = 0;
   }
 
   Graph graph_;
@@ -160,12 +181,13 @@ class Regions {
   std::vector<Node> bound_;       // sources that stood between the members
   std::vector<Node> members_;     // of the current region
   std::vector<int> chain_;        // of each member: the first member that it hangs together with
+  int num_leading_ = 0;           // of a region by columns: so many members make rows for the others
   std::vector<int> member_;       // per value: the member that makes it
   Division division_ = Division::kNone;
   std::map<int, int> next_;       // number of each block's next region
 };
 
-/// "q_proj.out + 5 more", for people.
+/// "32 units of 64 columns, all rows: matmul, rope", for people.
 std::string chainText(const Graph& graph, const std::vector<const Node*>& nodes) {
   std::string text;
   for (const Node* node : nodes) text += (text.empty() ? "" : ", ") + std::string(definition(node->op).mnemonic);
@@ -187,9 +209,14 @@ std::string explainRegion(const Graph& graph, std::span<const Node> nodes) {
     if (chains.empty() || chains.back().back()->chain != node.chain) chains.emplace_back();
     chains.back().push_back(&node);
   }
+  const bool led = chains.size() > 1 && chains[0][0]->grain == 0 && chains[1][0]->grain > 0;
   std::string text;
-  for (const auto& chain : chains) text += (text.empty() ? "" : " | ") + chainText(graph, chain);
-  const Division division = nodes.front().grain > 0 ? Division::kColumns : divisionOf(nodes.front());
+  if (led) {
+    text = "rows first: " + chainText(graph, chains.front()) + " (of few rows one thread, inside the barrier of the region before; of many all threads in turns, and who needs a block of rows waits for that alone) > ";
+    chains.erase(chains.begin());
+  }
+  for (size_t c = 0; c < chains.size(); ++c) text += (c > 0 ? " | " : "") + chainText(graph, chains[c]);
+  const Division division = nodes.back().grain > 0 ? Division::kColumns : divisionOf(nodes.front());
   switch (division) {
     case Division::kNot: return text + ": one thread, inside the barrier of the region before";
     case Division::kRows: return text + ": by rows; in a step of few rows one thread, inside the barrier of the region before";

@@ -12,6 +12,8 @@ namespace exo {
 ///  - by columns: matmuls side by side, each followed by what needs only the same columns of its result (a head for rope,
 ///    a block for quantize); a thread computes some columns of all rows through the whole chain;
 ///  - by rows: what needs only the same row;
+///  - by rows, then by columns: what makes rows (norm, quantise) *leads* the matmuls that read them. It is the region's first
+///    chain; threads make blocks of rows in turns, and a matmul goes on with those that are ready, so no barrier is between;
 ///  - by units of the op's own: attention, experts.
 /// A region ends in a barrier. Names regions "<block>.<n>", sets each node's chain and grain, puts the nodes of a chain
 /// behind each other and the sources of a region before it.

@@ -9,6 +9,7 @@
 #include "executor/runtime/attention_split.h"
 #include "executor/runtime/collective_calls.h"
 #include "executor/runtime/hazards.h"
+#include "executor/runtime/lead_rows.h"
 #include "executor/runtime/memory.h"
 #include "executor/runtime/operands.h"
 #include "executor/runtime/program_check.h"
@@ -44,7 +45,18 @@ struct ResolvedCall {
   int collective = -1;                             // index in CollectiveCalls
 };
 
-/// Regions [begin, end) of a step: the first is shared by all threads, unless `all_alone`; the others are run by whoever
+/// Chains [begin, end) of a region: all of them, or its lead, or those behind it.
+struct Part {
+  const Region* region;
+  size_t begin, end;
+
+  std::span<const Chain> chains() const { return std::span(region->chains).subspan(begin, end - begin); }
+  bool led() const { return region->led && begin == 0 && end > 1; }
+  int first() const { return region->chains[begin].first; }
+  int last() const { return region->chains[end - 1].last; }
+};
+
+/// Parts [begin, end) of a step: the first is shared by all threads, unless `all_alone`; the others are run by whoever
 /// comes last to the barrier behind it.
 struct Stretch {
   int begin = 0, end = 0;
@@ -93,6 +105,7 @@ class Engine::Implementation {
     EXO_ASSIGN(splitter_, AttentionSplitter::create(program_, pool_->size()));
     EXO_ASSIGN(weights_, loadWeights(program_, weights, *pool_, options.progress, options.weight_cache));
     EXO_ASSIGN(collectives_, CollectiveCalls::create(program_, mesh, options.timeout));
+    lead_rows_ = std::make_unique<LeadRows>(mostRows(), codegen::kRowBlock, pool_->size());
     return resolve();
   }
 
@@ -102,6 +115,7 @@ class Engine::Implementation {
     bind(input);
     failure_.reset();
     failed_.store(false, std::memory_order_relaxed);
+    prepare(0);
     pool_->run([this](int thread) { walk(thread); });
     ++profiled_steps_;
     if (failure_) {
@@ -142,6 +156,10 @@ class Engine::Implementation {
     MemoryNeed need{.weight_bytes = totalWeightBytes(program_), .activation_bytes = program_.arena_bytes()};
     for (const program::Cache& cache : program_.caches()) need.cache_bytes += cacheBytes(program_, cache);
     return need;
+  }
+
+  int64_t mostRows() const {
+    return static_cast<int64_t>(std::max(program_.max_tokens(), program_.max_rows())) * std::max<int64_t>(facts_.experts_per_token, 1);
   }
 
   Status compile(const EngineOptions& options) {
@@ -247,43 +265,58 @@ class Engine::Implementation {
 
   /// Decides who does what in steps of this size.
   void divide() {
+    parts_.clear();
     stretches_.clear();
-    for (int r = 0; r < static_cast<int>(regions_.size()); ++r) {
-      const bool alone = isAlone(regions_[r]);
-      if (!alone) shareRegion(regions_[r]);
-      if (alone && !stretches_.empty()) {
-        stretches_.back().end = r + 1;
+    for (const Region& region : regions_) {
+      const Part whole{&region, 0, region.chains.size()}, lead{&region, 0, 1}, behind{&region, 1, region.chains.size()};
+      if (region.led && !isAlone(whole) && isAlone(lead)) {
+        add(lead);
+        add(behind);
       } else {
-        stretches_.push_back({r, r + 1, alone});
+        add(whole);
       }
     }
   }
 
-  /// Communication, and regions that are not worth a barrier.
-  bool isAlone(const Region& region) const {
+  void add(const Part& part) {
+    const bool alone = isAlone(part);
+    if (!alone) share(part);
+    parts_.push_back(part);
+    const int end = static_cast<int>(parts_.size());
+    if (alone && !stretches_.empty()) {
+      stretches_.back().end = end;
+    } else {
+      stretches_.push_back({end - 1, end, alone});
+    }
+  }
+
+  /// Communication, and what is not worth a barrier.
+  bool isAlone(const Part& part) const {
     int64_t units = 0, work = 0;
-    for (int i = region.first(); i < region.last(); ++i) {
+    for (int i = part.first(); i < part.last(); ++i) {
       const ResolvedCall& call = calls_[i];
       if (call.function == nullptr) return true;
       units = std::max(units, unitsOf(call));
       work += workOf(call);
     }
-    return pool_->size() == 1 || (units <= 1 && region.chains.size() == 1) || work <= kSmallWork;
+    return pool_->size() == 1 || (units <= 1 && part.chains().size() == 1) || work <= kSmallWork;
   }
 
-  void shareRegion(const Region& region) {
+  /// A lead is not shared out in advance.
+  void share(const Part& part) {
     const int threads = pool_->size();
-    std::vector<ChainWork> chains;
-    for (const Chain& chain : region.chains) {
+    const std::span<const Chain> chains = part.chains().subspan(part.led() ? 1 : 0);
+    std::vector<ChainWork> works;
+    for (const Chain& chain : chains) {
       int64_t work = 0;
       for (int i = chain.first; i < chain.last; ++i) work += workOf(calls_[i]);
       const int64_t units = unitsOf(calls_[chain.first]);
-      chains.push_back({units, units > 0 ? static_cast<double>(work) / static_cast<double>(units) : 0});
+      works.push_back({units, units > 0 ? static_cast<double>(work) / static_cast<double>(units) : 0});
     }
-    const std::vector<UnitRange> shares = sharesOf(chains, threads);
+    const std::vector<UnitRange> shares = sharesOf(works, threads);
     for (int thread = 0; thread < threads; ++thread)
       for (size_t c = 0; c < chains.size(); ++c)
-        for (int i = region.chains[c].first; i < region.chains[c].last; ++i)
+        for (int i = chains[c].first; i < chains[c].last; ++i)
           shares_[shareIndex(thread, i)] = shares[static_cast<size_t>(thread) * chains.size() + c];
   }
 
@@ -291,14 +324,23 @@ class Engine::Implementation {
 
   /// Every thread goes through the same stretches; one of them, not always the same, communicates.
   void walk(int thread) {
-    for (const Stretch& stretch : stretches_) {
-      if (!stretch.all_alone) runShare(regions_[stretch.begin], thread);
+    for (size_t s = 0; s < stretches_.size(); ++s) {
+      const Stretch& stretch = stretches_[s];
+      if (!stretch.all_alone) runShare(parts_[stretch.begin], thread);
       pool_->barrier(thread, [&] {
-        for (int r = stretch.begin + (stretch.all_alone ? 0 : 1); r < stretch.end && !failed_.load(std::memory_order_relaxed); ++r)
-          runAlone(regions_[r], thread);
+        for (int p = stretch.begin + (stretch.all_alone ? 0 : 1); p < stretch.end && !failed_.load(std::memory_order_relaxed); ++p)
+          runAlone(parts_[p], thread);
+        prepare(s + 1);
       });
       if (failed_.load(std::memory_order_relaxed)) return;
     }
+  }
+
+  /// For the threads that enter this stretch next.
+  void prepare(size_t stretch) {
+    if (stretch >= stretches_.size() || stretches_[stretch].all_alone) return;
+    const Part& part = parts_[stretches_[stretch].begin];
+    if (part.led()) lead_rows_->begin(calls_[part.first()].args.rows);
   }
 
   /// Writes down what its thread does during its lifetime, when that is asked for.
@@ -334,8 +376,14 @@ class Engine::Implementation {
 
   void* scratchOf(int thread) const { return scratch_.data() + scratch_stride_ * static_cast<uint64_t>(thread); }
 
-  void runShare(const Region& region, int thread) {
-    for (int i = region.first(); i < region.last(); ++i) {
+  void runShare(const Part& part, int thread) {
+    if (part.led()) return runLed(part, thread);
+    for (const Chain& chain : part.chains()) runCalls(chain.first, chain.last, thread);
+  }
+
+  /// The thread's units of calls [first, last).
+  void runCalls(int first, int last, int thread) {
+    for (int i = first; i < last; ++i) {
       const UnitRange share = shares_[shareIndex(thread, i)];
       if (share.begin == share.end) continue;
       const Stopwatch watch(this, thread, i);
@@ -343,9 +391,43 @@ class Engine::Implementation {
     }
   }
 
+  /// Block by block of the lead's rows: helps to make them, then multiplies them; what else is behind the lead, in the end.
+  void runLed(const Part& part, int thread) {
+    const Chain lead = part.chains()[0];
+    const std::span<const Chain> behind = part.chains().subspan(1);
+    const int64_t blocks = lead_rows_->numBlocks();
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t block = (lead_rows_->firstBlock(thread) + b) % blocks;
+      lead_rows_->finish(block, [&](int64_t begin, int64_t end) { makeRows(lead, {begin, end}, thread); });
+      for (const Chain& chain : behind)
+        for (int i = chain.first; i < chain.first + chain.streaming; ++i) multiplyRows(i, lead_rows_->rowsOf(block), thread);
+    }
+    for (const Chain& chain : behind) runCalls(chain.first + chain.streaming, chain.last, thread);
+  }
+
+  void makeRows(const Chain& lead, UnitRange rows, int thread) {
+    for (int i = lead.first; i < lead.last; ++i) {
+      const Stopwatch watch(this, thread, i);
+      calls_[i].function(&calls_[i].args, rows.begin, rows.end, scratchOf(thread));
+    }
+  }
+
+  /// The thread's columns of a MATMUL, of these rows only.
+  void multiplyRows(int index, UnitRange rows, int thread) {
+    const UnitRange share = shares_[shareIndex(thread, index)];
+    if (share.begin == share.end) return;
+    const Stopwatch watch(this, thread, index);
+    const program::Kernel& kernel = *calls_[index].kernel;
+    codegen::KernelArgs args = calls_[index].args;
+    args.rows = rows.end - rows.begin;
+    args.in[0] = static_cast<const std::byte*>(args.in[0]) + rows.begin * rowBytes(kernel.input(), static_cast<int64_t>(kernel.k()));
+    args.out[0] = static_cast<std::byte*>(args.out[0]) + rows.begin * rowBytes(program::F32, static_cast<int64_t>(kernel.n()));
+    calls_[index].function(&args, share.begin, share.end, scratchOf(thread));
+  }
+
   /// Calls of no rows (no logits asked for) do nothing, on every rank alike.
-  void runAlone(const Region& region, int thread) {
-    for (int i = region.first(); i < region.last(); ++i) {
+  void runAlone(const Part& part, int thread) {
+    for (int i = part.first(); i < part.last(); ++i) {
       const ResolvedCall& call = calls_[i];
       if (call.args.rows == 0) continue;
       const Stopwatch watch(this, thread, i);
@@ -389,7 +471,9 @@ class Engine::Implementation {
   std::unique_ptr<CollectiveCalls> collectives_;
   std::vector<ResolvedCall> calls_;                 // parallel to the program's calls
   std::vector<Region> regions_;
-  std::vector<Stretch> stretches_;                  // of steps of the bound size
+  std::vector<Part> parts_;                         // of steps of the bound size
+  std::vector<Stretch> stretches_;                  // of them
+  std::unique_ptr<LeadRows> lead_rows_;             // of the one region that is run
   std::vector<UnitRange> shares_;                   // [thread, call]
   Profiling profiling_ = Profiling::kOff;
   int32_t profiled_steps_ = 0;

@@ -40,6 +40,7 @@ class Hazards {
       if (!program_.buffers(i).input().empty()) EXO_TRY(defineInput(i));
     for (const Region& region : regions_) {
       touches_.clear();
+      region_ = &region;
       for (int call = region.first(); call < region.last(); ++call) {
         Status status = checkCall(call);
         if (!status.ok()) return noted(std::move(status), call);
@@ -157,7 +158,7 @@ class Hazards {
       const bool shared = same || (!touch.is_cache && overlap(program_.buffers(static_cast<int>(earlier.index)),
                                                               program_.buffers(static_cast<int>(touch.index))));
       if (!shared) continue;
-      if (sameShare(earlier, touch)) continue;
+      if (sameShare(earlier, touch) || readsLead(earlier, touch)) continue;
       return invalid("touches bytes of ", touch.is_cache ? "cache" : "buffer", " \"", nameOf(touch), "\" that call ", earlier.call,
                      " \"", program_.calls(earlier.call).name(), "\" also touches, in one region and not by the same rows or columns");
     }
@@ -175,6 +176,13 @@ class Hazards {
     if (left.offset_bytes() != right.offset_bytes() || left.rows() != right.rows()) return false;
     if (a.own == Unit::kColumns) return left.encoding() == right.encoding() && left.columns() == right.columns();
     return rowBytes(left.encoding(), static_cast<int64_t>(left.columns())) == rowBytes(right.encoding(), static_cast<int64_t>(right.columns()));
+  }
+
+  /// What the lead writes is there for whoever comes behind it.
+  bool readsLead(const Touch& lead, const Touch& reader) const {
+    if (!region_->led || lead.is_cache || lead.mode != Mode::kWrite || reader.mode != Mode::kRead) return false;
+    const int behind = region_->chains.front().last;
+    return lead.call < behind && reader.call >= behind && lead.index == reader.index;
   }
 
   const std::string& nameOf(const Touch& touch) const {
@@ -204,6 +212,7 @@ class Hazards {
   const std::vector<Region>& regions_;
   std::vector<int> defined_by_;     // per buffer: the call whose value it holds
   std::vector<Touch> touches_;      // of this region
+  const Region* region_ = nullptr;
 };
 
 }  // namespace

@@ -36,6 +36,36 @@ Status checkChain(const Program& program, const ProgramFacts& facts, const Chain
   return {};
 }
 
+/// A chain by rows, then chains by columns only.
+Result<bool> hasLead(const Program& program, const ProgramFacts& facts, const Region& region) {
+  for (size_t c = 0; c < region.chains.size(); ++c) {
+    EXO_ASSIGN(const Division division, divisionOf(program, facts, program.calls(region.chains[c].first)));
+    if (division.unit != (c == 0 ? Unit::kRow : Unit::kColumns)) return false;
+  }
+  return region.chains.size() > 1;
+}
+
+/// How many calls at the head of the chain are matmuls of as many rows as the lead makes.
+Result<int> streamingCalls(const Program& program, const ProgramFacts& facts, const Chain& lead, const Chain& chain) {
+  EXO_ASSIGN(const RowCount made, rowCount(program.calls(lead.first).rows(), facts));
+  int i = chain.first;
+  for (; i < chain.last; ++i) {
+    const Call& call = program.calls(i);
+    EXO_ASSIGN(const RowCount rows, rowCount(call.rows(), facts));
+    if (program.kernels(static_cast<int>(call.kernel())).op() != program::Kernel::MATMUL || rows != made) break;
+  }
+  return i - chain.first;
+}
+
+Status findLead(const Program& program, const ProgramFacts& facts, Region& region) {
+  EXO_ASSIGN(region.led, hasLead(program, facts, region));
+  if (!region.led) return {};
+  for (size_t c = 1; c < region.chains.size(); ++c) {
+    EXO_ASSIGN(region.chains[c].streaming, streamingCalls(program, facts, region.chains[0], region.chains[c]));
+  }
+  return {};
+}
+
 Status checkRegion(const Program& program, const ProgramFacts& facts, const Region& region) {
   for (const Chain& chain : region.chains) EXO_TRY(checkChain(program, facts, chain));
   if (region.last() - region.first() == 1) return {};
@@ -63,7 +93,10 @@ Result<std::vector<Region>> regionsOf(const Program& program, const ProgramFacts
       return invalid("call ", i, " \"", call.name(), "\": expected chain ", next, " of region \"", call.region(), "\", got ", call.chain());
     }
   }
-  for (const Region& region : regions) EXO_TRY(checkRegion(program, facts, region));
+  for (Region& region : regions) {
+    EXO_TRY(checkRegion(program, facts, region));
+    EXO_TRY(findLead(program, facts, region));
+  }
   return regions;
 }
 

@@ -21,6 +21,8 @@
 #include <immintrin.h>
 #endif
 
+#include "executor/runtime/relax.h"
+
 namespace exo::runtime {
 namespace {
 
@@ -31,14 +33,6 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kMaxSpinNs = 200'000;
 constexpr int64_t kMinSpinNs = 2'000;
 constexpr int kYields = 8;
-
-inline void relax() {
-#if defined(__x86_64__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  asm volatile("isb" ::: "memory");
-#endif
-}
 
 int64_t nowNs() { return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count(); }
 

@@ -145,7 +145,7 @@ class Model:
         q_rows, kv_rows = (kv[0] * (H // G) * E, kv[1] * (H // G) * E), (kv[0] * E, kv[1] * E)
         n, q = self.f32("n", D), self.f32("q", heads * E)
         k, v, a = self.f32("k", kv_heads * E), self.f32("v", kv_heads * E), self.f32("a", heads * E)
-        self.norm(f"model.layers.{layer}.input_layernorm", h, n)
+        self.norm(f"model.layers.{layer}.input_layernorm", h, n, barrier=False)
         cache = ("cache", self.r.cache(f"model.layers.{layer}", kv_heads))
         angles = " ".join(f"rope_frequencies: {f!r}" for f in FREQUENCIES)
 
@@ -153,13 +153,13 @@ class Model:
             self.r.call(f"{p}{name}_rope", f"op: ROPE heads: {count} head_dim: {E} rotary_dim: {E} scale: 1 {angles} grain: {E}", [value],
                         [value], barrier=False, chain=chain)
 
-        # One region: the chain of the queries, then that of keys and values, each divided by heads.
-        self.matmul(p + "q_proj", n, q, p + "q_proj.weight", (H * E, D), q_rows, (0, D), grain=E, barrier=False)
-        rope("q", q, heads, chain=0)
-        self.matmul(p + "k_proj", n, k, p + "k_proj.weight", (G * E, D), kv_rows, (0, D), grain=E, barrier=False, chain=1)
-        self.matmul(p + "v_proj", n, v, p + "v_proj.weight", (G * E, D), kv_rows, (0, D), grain=E, barrier=False, chain=1)
-        rope("k", k, kv_heads, chain=1)
-        self.r.call(p + "append", f"op: KV_APPEND kv_heads: {kv_heads} head_dim: {E} cache: F32 grain: {E}", [k, v, cache], [], chain=1)
+        # One region: the norm leads the chain of the queries and that of keys and values, each divided by heads.
+        self.matmul(p + "q_proj", n, q, p + "q_proj.weight", (H * E, D), q_rows, (0, D), grain=E, barrier=False, chain=1)
+        rope("q", q, heads, chain=1)
+        self.matmul(p + "k_proj", n, k, p + "k_proj.weight", (G * E, D), kv_rows, (0, D), grain=E, barrier=False, chain=2)
+        self.matmul(p + "v_proj", n, v, p + "v_proj.weight", (G * E, D), kv_rows, (0, D), grain=E, barrier=False, chain=2)
+        rope("k", k, kv_heads, chain=2)
+        self.r.call(p + "append", f"op: KV_APPEND kv_heads: {kv_heads} head_dim: {E} cache: F32 grain: {E}", [k, v, cache], [], chain=2)
         self.r.call(p + "attention", f"op: ATTENTION heads: {heads} kv_heads: {kv_heads} head_dim: {E} group: {H // G} scale: {E ** -0.5!r}"
                     " cache: F32", [q, cache], [a])
         o = self.f32("o", D)

@@ -94,6 +94,38 @@ TEST(Engine, PrefillInOneStepIsTokenByTokenIsAnyNumberOfThreads) {
   }
 }
 
+/// The norms of such a step are made in blocks of rows while others are multiplied already; three threads begin at different ones.
+TEST(Engine, AStepOfManyRowsIsTheSameOnAnyNumberOfThreads) {
+  constexpr int64_t kLarger = 11, kTokens = 250;
+  static_assert(kTokens > 2 * codegen::kRowBlock);
+  for (const char* name : {"tiny_llama", "tiny_moe"}) {
+    program::Program program = testing::loadProgram(name);
+    for (program::Buffer& buffer : *program.mutable_buffers()) {
+      buffer.set_offset_bytes(buffer.offset_bytes() * kLarger);
+      buffer.set_size_bytes(buffer.size_bytes() * kLarger);
+    }
+    program.set_arena_bytes(program.arena_bytes() * kLarger);
+    program.set_max_tokens(program.max_tokens() * kLarger);
+    program.set_max_rows(program.max_rows() * kLarger);
+    program.set_max_context(320);
+    std::vector<int32_t> tokens;
+    for (int32_t i = 0; i < kTokens; ++i) tokens.push_back((i * 37 + 11) % 100);
+    const auto all = Batch(5).add(tokens, 0, {4, 0, 6, 1, 2}, Rows::kAll);
+    std::vector<float> expected;
+    for (const int threads : {1, 2, 3, 7}) {
+      auto engine = makeEngine(program, threads);
+      ASSERT_TRUE(engine);
+      for (int again = 0; again < 5; ++again) {
+        const auto logits = logitsOf(*engine, all);
+        if (expected.empty()) expected = logits;
+        EXPECT_EQ(logits, expected) << name << " on " << threads << " threads";
+      }
+    }
+    const Ffn ffn = std::string(name) == "tiny_moe" ? Ffn::kExpertsInLayer1 : Ffn::kDense;
+    EXPECT_LT(largestDifference(expected, testing::referenceLogits(tokens, ffn)), kTolerance) << name;
+  }
+}
+
 TEST(Engine, SequencesInOneBatchAreAsAlone) {
   const std::vector<int32_t> other = {7, 7, 99, 0, 21};
   auto engine = makeEngine("tiny_moe");

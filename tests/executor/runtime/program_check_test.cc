@@ -112,11 +112,16 @@ TEST(ProgramCheck, DamageIsNamed) {
       {"but weight", [](Program& p) { p.mutable_weights(0)->set_rows(96), p.mutable_weights(0)->mutable_slices(0)->set_row_end(96); }},
       {"leave the tensor's 100", [](Program& p) { p.mutable_weights(0)->mutable_slices(0)->set_row_end(101); }},
       {"the slice is", [](Program& p) { p.mutable_weights(0)->mutable_slices(0)->set_row_begin(1); }},
-      {"not by the same rows or columns", [](Program& p) { joinRegions(p, "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.attention", 2); }},
+      {"not by the same rows or columns", [](Program& p) { joinRegions(p, "model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.attention", 3); }},
       {"not by the same rows or columns", [](Program& p) { joinRegions(p, "model.layers.0.mlp.up_proj", "model.layers.0.mlp.act", 1); }},
+      // Behind a lead: what writes over what the lead still reads, what reads rows of a chain beside it, and what is not led because
+      // another chain is not divided by columns.
+      {"not by the same rows or columns", [](Program& p) { call(p, "model.layers.0.self_attn.q_proj").mutable_out(0)->set_buffer(0); }},
+      {"not by the same rows or columns", [](Program& p) { call(p, "model.layers.0.self_attn.k_proj").mutable_in(0)->set_buffer(call(p, "model.layers.0.self_attn.q_proj").out(0).buffer()); }},
+      {"not by the same rows or columns", [](Program& p) { joinRegions(p, "model.layers.0.post_attention_layernorm", "model.layers.0.mlp.gate_proj", 1); }},
       {"expected chain 1 of region", [](Program& p) { joinRegions(p, "model.layers.0.mlp.up_proj", "model.layers.0.mlp.act", 2); }},
       {"not divided over threads as that is", [](Program& p) { joinRegions(p, "model.layers.0.mlp.up_proj", "model.layers.0.mlp.act", 0); }},
-      {"not divided over threads as that is", [](Program& p) { call(p, "model.layers.0.self_attn.k_proj").set_chain(0), call(p, "model.layers.0.self_attn.v_proj").set_chain(0); }},
+      {"not divided over threads as that is", [](Program& p) { call(p, "model.layers.0.self_attn.k_proj").set_chain(1), call(p, "model.layers.0.self_attn.v_proj").set_chain(1); }},
       {"must be a region by itself", [](Program& p) { joinRegions(p, "embed", "embed.all_reduce", 1); }, "tiny_llama_tp2_rank0"},
       {"which this op cannot do", [](Program& p) { call(p, "model.layers.0.input_layernorm").mutable_out(0)->set_buffer(0); }},
       {"holds nothing here", [](Program& p) { buffer(p, "up").set_offset_bytes(buffer(p, "gate").offset_bytes()); }},
