@@ -15,6 +15,7 @@
 #include "executor/cluster/security.h"
 #include "executor/node.h"
 #include "executor/plan_node.h"
+#include "executor/serve/model_info.h"
 #include "executor/status_pipe.h"
 #include "executor/weight_source.h"
 #include "frontend/flags/flags.h"
@@ -147,7 +148,10 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   EXO_ASSIGN(const cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
   EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions(pipe));
   EXO_ASSIGN(auto weights, openWeights(FLAGS_model.empty() ? plan.model_directory() : FLAGS_model, seed));
-  EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), {plan.eos_ids().begin(), plan.eos_ids().end()}, std::move(weights), engine, stop);
+  const std::string directory = FLAGS_model.empty() ? plan.model_directory() : FLAGS_model;
+  serve::ModelInfo model;
+  if (options.info.rank == 0) model = serve::modelInfoOf(plan, directory, engine.warn);
+  EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), std::move(model), std::move(weights), engine, stop);
   began = true;
   const Status ended = cluster::runNode(options, security, worker, stop);
   const Status written = FLAGS_profile.empty() ? Status{} : worker.writeProfile(FLAGS_profile);
