@@ -70,7 +70,9 @@ TEST_F(AnswerTextTest, CharactersComeWholeWithAllTheirTokens) {
   EXPECT_EQ(told.text, "aé😀");
   EXPECT_EQ(told.tokens, told.text);
   for (const CompletionChunk& chunk : told.chunks)
-    if (chunk.text == "é") EXPECT_EQ(chunk.tokens.size(), 2u);
+    if (chunk.text == "é") {
+      EXPECT_EQ(chunk.tokens.size(), 2u);
+    }
   EXPECT_EQ(tell(byteTokens("a\xF0\x9F"), {}).text, "a\uFFFD");
 }
 

@@ -89,7 +89,9 @@ TEST_F(BatcherTest, AloneTogetherFromAPrefixAndAfterPreemptionTheSameText) {
       std::vector<std::shared_ptr<Answer>> answers;
       for (int32_t i = 0; i < 12; ++i) {
         answers.push_back(add({.prompt = prompt(3 + 2 * i, i % 4), .max_tokens = 16}));
-        if (i % 3 == 0) ASSERT_TRUE(batcher_->step().ok());
+        if (i % 3 == 0) {
+          ASSERT_TRUE(batcher_->step().ok());
+        }
       }
       run();
       for (size_t i = 0; i < answers.size(); ++i) {
@@ -97,9 +99,13 @@ TEST_F(BatcherTest, AloneTogetherFromAPrefixAndAfterPreemptionTheSameText) {
         ASSERT_TRUE(answers[i]->last);
         EXPECT_EQ(answers[i]->last->reason, FinishReason::kLength);
       }
-      if (round == 1) EXPECT_GT(batcher_->metrics().cached_prompt_tokens, 0u);
+      if (round == 1) {
+        EXPECT_GT(batcher_->metrics().cached_prompt_tokens, 0u);
+      }
     }
-    if (pages == 13) EXPECT_GT(batcher_->metrics().preemptions, 0u);
+    if (pages == 13) {
+      EXPECT_GT(batcher_->metrics().preemptions, 0u);
+    }
   }
 }
 
@@ -197,7 +203,9 @@ TEST_F(BatcherTest, LogprobsAreOfTheRawDistributionHoweverTheTokenIsChosen) {
     ASSERT_EQ(choice.alternatives.size(), 4u);
     EXPECT_EQ(choice.alternatives[0].id, likeliest);
     for (const ScoredToken& each : choice.alternatives) EXPECT_NEAR(each.logprob, static_cast<double>(runner_->logit(hash, each.id)) - std::log(sum), 1e-5);
-    if (!sampling.logit_bias.empty()) EXPECT_NE(choice.token.id, likeliest);
+    if (!sampling.logit_bias.empty()) {
+      EXPECT_NE(choice.token.id, likeliest);
+    }
   }
 }
 
