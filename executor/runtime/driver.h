@@ -29,6 +29,7 @@ class Driver final : public StepRunner {
 
   std::span<const float> logits() const override { return logits_; }
   const StepLimits& limits() const override { return engine_.limits(); }
+  std::span<const double> peerWaits() const override { return engine_.peerWaits(); }
 
   /// Tells the followers to return; nothing the second time. After a broken job: its error, and nothing can be told any
   /// more; dropping the mesh is what ends followers that still wait.

@@ -92,6 +92,7 @@ class Engine::Implementation {
     EXO_TRY(allocate());
     EXO_ASSIGN(splitter_, AttentionSplitter::create(program_, pool_->size()));
     statistics_.resize(static_cast<size_t>(limits_.max_rows));
+    peer_waits_.resize(program_.world_size());
     EXO_ASSIGN(weights_, loadWeights(program_, weights, *pool_, options.progress, options.weight_cache));
     EXO_ASSIGN(collectives_, CollectiveCalls::create(program_, mesh, options.timeout));
     return resolve();
@@ -129,6 +130,7 @@ class Engine::Implementation {
     return all;
   }
 
+  std::span<const double> peerWaits() const { return peer_waits_; }
   EngineMemory memory() const { return {weights_.memory.size(), caches_.size(), arena_.size(), scratch_.size() + splitter_.bytes()}; }
 
   Program program_;
@@ -363,7 +365,9 @@ class Engine::Implementation {
   }
 
   void runCollective(const ResolvedCall& call, int index) {
+    const Clock::time_point begin = Clock::now();
     Status status = collectives_->run(call.collective, call.args.rows);
+    collectives_->addWaits(call.collective, begin, peer_waits_);
     if (status.ok()) return;
     failure_ = std::move(status).error().note("in call \"" + program_.calls(index).name() + "\" on rank " + std::to_string(program_.rank()));
     failed_.store(true, std::memory_order_relaxed);   // seen by the others behind the call's barrier
@@ -403,6 +407,7 @@ class Engine::Implementation {
   std::vector<std::vector<ProfileEvent>> events_;   // by thread
   std::vector<InputBuffer> inputs_;
   codegen::StepView view_;
+  std::vector<double> peer_waits_;                  // [world_size] seconds
   std::vector<codegen::RowStatistics> statistics_;  // [max_rows] of the last step
   AttentionSplitter splitter_;
   int64_t bound_tokens_ = -1, bound_rows_ = -1, bound_chunks_ = -1;  // that the calls' rows and units are for
@@ -426,6 +431,7 @@ const Program& Engine::program() const { return implementation_->program_; }
 const StepLimits& Engine::limits() const { return implementation_->limits_; }
 codegen::Isa Engine::isa() const { return implementation_->isa_; }
 int Engine::threads() const { return implementation_->pool_->size(); }
+std::span<const double> Engine::peerWaits() const { return implementation_->peerWaits(); }
 EngineMemory Engine::memory() const { return implementation_->memory(); }
 void Engine::setProfiling(Profiling profiling) { implementation_->setProfiling(profiling); }
 std::vector<ProfileEvent> Engine::profile() const { return implementation_->profile(); }

@@ -17,6 +17,8 @@ class StepRunner {
   virtual Status step(const StepInput& input, GatherLogits gather, StepOutput* output) = 0;
   /// [rows, vocab_size] of the last step with GatherLogits::kToRankZero; valid until the next one.
   virtual std::span<const float> logits() const = 0;
+  /// Seconds that rank 0 waited for each rank in all steps so far; empty where there are no others.
+  virtual std::span<const double> peerWaits() const { return {}; }
 };
 
 }  // namespace exo::runtime

@@ -170,6 +170,9 @@ void Batcher::measure(const StepPlan& plan) {
   metrics_.step_sequences += static_cast<uint64_t>(metrics_.last_step_sequences);
   metrics_.step_tokens += static_cast<uint64_t>(metrics_.last_step_tokens);
   metrics_.step_seconds += took;
+  const std::span<const double> waits = runner_.peerWaits();
+  metrics_.peer_waits.clear();
+  for (size_t rank = 1; rank < waits.size(); ++rank) metrics_.peer_waits.push_back({static_cast<int>(rank), waits[rank]});
 }
 
 void Batcher::deliver(const StepPlan& plan) {

@@ -23,13 +23,6 @@ void LiveRequest::end(const TokenEnd&) {
   if (ended_) ended_();
 }
 
-TextRequest::TextRequest(const CompletionRequest& request, const TokenRequest& tokens, const tokenizer::Tokenizer* tokenizer,
-                         std::shared_ptr<CompletionSink> sink)
-    : LiveRequest(request.label, tokens),
-      tokenizer_(tokenizer),
-      text_(tokenizer, request.special_text ? tokenizer::SkipSpecial::kNo : tokenizer::SkipSpecial::kYes, request.stop_strings),
-      sink_(std::move(sink)) {}
-
 void TextRequest::progress(const PromptProgress& progress) {
   LiveRequest::progress(progress);
   sink_->progress(progress);

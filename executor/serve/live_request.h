@@ -39,8 +39,8 @@ class LiveRequest : public TokenListener {
 /// A dialect's: text and log-probabilities for its sink.
 class TextRequest final : public LiveRequest {
  public:
-  /// `tokenizer` may be null and outlives this.
-  TextRequest(const CompletionRequest& request, const TokenRequest& tokens, const tokenizer::Tokenizer* tokenizer, std::shared_ptr<CompletionSink> sink);
+  TextRequest(std::string label, const TokenRequest& tokens, AnswerText text, const tokenizer::Tokenizer* tokenizer, std::shared_ptr<CompletionSink> sink)
+      : LiveRequest(std::move(label), tokens), tokenizer_(tokenizer), text_(std::move(text)), sink_(std::move(sink)) {}
 
   void progress(const PromptProgress& progress) override;
   bool token(const Choice& choice) override;
@@ -50,7 +50,7 @@ class TextRequest final : public LiveRequest {
   TokenLogprob describe(const ScoredToken& token) const;
   void give(CompletionChunk chunk);
 
-  const tokenizer::Tokenizer* tokenizer_;
+  const tokenizer::Tokenizer* tokenizer_;   // may be null; the model's
   AnswerText text_;
   std::shared_ptr<CompletionSink> sink_;
 };

@@ -29,16 +29,15 @@ void Scheduler::giveBack(Sequence* sequence) {
   }
   sequence->computed = sequence->published = 0;
   if (fresh(*sequence)) sequence->cached = 0;
+  if (sequence->running) running_rows_ -= sequence->rows_per_token;
   sequence->running = false;
 }
 
 StepPlan Scheduler::plan(int64_t prompt_tokens) {
-  ++step_;
   StepPlan plan;
   planDecoding(plan);
   const int64_t room = limits_.max_tokens - static_cast<int64_t>(plan.parts.size());
   planPrompts(plan, plan.parts.empty() ? room : std::min(room, prompt_tokens));
-  for (const StepPart& part : plan.parts) part.sequence->last_step = step_;
   return plan;
 }
 
@@ -46,16 +45,8 @@ void Scheduler::planDecoding(StepPlan& plan) {
   std::vector<Sequence*> decoding;
   for (Sequence* sequence : running_)
     if (sequence->decoding()) decoding.push_back(sequence);
-  // Who was left out of the last step is first in this one.
-  std::stable_sort(decoding.begin(), decoding.end(), [](const Sequence* a, const Sequence* b) { return a->last_step < b->last_step; });
-  int64_t tokens = limits_.max_tokens, rows = limits_.max_rows;
-  for (Sequence* sequence : decoding) {
-    if (tokens < 1 || rows < sequence->rows_per_token) break;
-    if (!sequence->running || !makeRoomForToken(sequence, plan)) continue;
-    plan.parts.push_back({sequence, 1, sequence->rows_per_token});
-    --tokens;
-    rows -= sequence->rows_per_token;
-  }
+  for (Sequence* sequence : decoding)
+    if (sequence->running && makeRoomForToken(sequence, plan)) plan.parts.push_back({sequence, 1, sequence->rows_per_token});
   plan.decoding = static_cast<int64_t>(plan.parts.size());
 }
 
@@ -131,6 +122,11 @@ StepPart Scheduler::partOf(Sequence* sequence, int64_t most_tokens, int64_t most
   return part;
 }
 
+/// In a step where all that run decode: nobody who is let in ever waits for a token or a row.
+bool Scheduler::hasRoomFor(const Sequence& sequence) const {
+  return numRunning() < limits_.max_tokens && running_rows_ + sequence.rows_per_token <= limits_.max_rows;
+}
+
 /// True: it runs, or has failed; who is behind may try.
 bool Scheduler::admit(Sequence* sequence, StepPlan& plan) {
   const int64_t need = pagesFor(static_cast<int64_t>(sequence->tokens.size()));
@@ -139,6 +135,7 @@ bool Scheduler::admit(Sequence* sequence, StepPlan& plan) {
     waiting_.erase(sequence);
     return true;
   }
+  if (!hasRoomFor(*sequence)) return false;
   takeOver(sequence);
   // Those that run will each need another page soon: room taken from them now would be taken back at once.
   const int64_t lacking = need - static_cast<int64_t>(sequence->pages.size());
@@ -151,6 +148,7 @@ bool Scheduler::admit(Sequence* sequence, StepPlan& plan) {
   }
   for (int64_t i = 0; i < lacking; ++i) sequence->pages.push_back(*pages_.take());
   sequence->running = true;
+  running_rows_ += sequence->rows_per_token;
   waiting_.erase(sequence);
   running_.insert(sequence);
   return true;

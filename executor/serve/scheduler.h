@@ -1,8 +1,9 @@
 // Which tokens of which sequences make the next step. No time and no threads: the same calls give the same steps.
 //
-// - Every sequence that decodes has its token in every step (in turn, should a step not have room for all).
+// - Every sequence that decodes has its token in every step.
 // - The rest of the step goes to prompts, by turn: arrival, and priority counted as earlier arrival, so that everyone's turn comes.
-// - A sequence is let in when pages for all its tokens can be had, whole and at once; whoever is behind waits until then.
+// - A sequence is let in when pages for all its tokens can be had, whole and at once, and a step has room for one more that decodes;
+//   whoever is behind waits until then.
 // - Where a decoding sequence finds no page for its next token, the last in turn gives up its own, and is computed anew later
 //   (mostly from its own published pages); the text is the same, since a position's choice depends on nothing else.
 // - What is computed is published page by page, and looked for at every page's beginning: a prompt that waits while another with
@@ -59,6 +60,7 @@ class Scheduler {
 
   void planDecoding(StepPlan& plan);
   void planPrompts(StepPlan& plan, int64_t budget);
+  bool hasRoomFor(const Sequence& sequence) const;
   bool admit(Sequence* sequence, StepPlan& plan);
   bool makeRoomForToken(Sequence* sequence, StepPlan& plan);
   void preempt(Sequence* sequence, StepPlan& plan);
@@ -72,7 +74,8 @@ class Scheduler {
   runtime::StepLimits limits_;
   PageCache pages_;
   Queue waiting_, running_;
-  uint64_t step_ = 0, preemptions_ = 0;
+  int64_t running_rows_ = 0;     // of logits, should all that run choose a token in one step
+  uint64_t preemptions_ = 0;
 };
 
 }  // namespace exo::serve

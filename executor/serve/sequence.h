@@ -27,7 +27,6 @@ struct Sequence {
   std::vector<int32_t> pages;
   int64_t published = 0;             // of the pages, from the first
   bool running = false;              // holds pages
-  uint64_t last_step = 0;            // in which it took part
 
   int64_t pending() const { return static_cast<int64_t>(tokens.size()) - computed; }
   /// One token a step; else a prompt, or what was computed before and lost its pages, is on its way.

@@ -42,10 +42,12 @@ ServingEngine::~ServingEngine() = default;
 
 std::variant<RequestId, Refusal> ServingEngine::submit(CompletionRequest request, std::shared_ptr<CompletionSink> sink) {
   if (Status status = checkText(request); !status.ok()) return refuse({.reason = Refusal::Reason::kInvalid, .message = status.error().message()});
-  CompletionRequest text = request;   // without what only tokens need: moved away next
+  const tokenizer::SkipSpecial skip = request.special_text ? tokenizer::SkipSpecial::kNo : tokenizer::SkipSpecial::kYes;
+  AnswerText text(model_.tokenizer.get(), skip, std::move(request.stop_strings));
+  std::string label = std::move(request.label);
   TokenRequest tokens = tokensOf(std::move(request), model_);
   tokens.arrived = Clock::now();
-  auto live = std::make_shared<TextRequest>(text, tokens, model_.tokenizer.get(), std::move(sink));
+  auto live = std::make_shared<TextRequest>(std::move(label), tokens, std::move(text), model_.tokenizer.get(), std::move(sink));
   return accept(std::move(live), std::move(tokens));
 }
 

@@ -77,7 +77,7 @@ int32_t chooseOne(const Sampler& sampler, const Ranks& from, uint64_t position) 
   return choice.ok() ? choice->token.id : -1;
 }
 
-std::map<int32_t, double> frequencies(const SamplingParameters& parameters, const std::vector<float>& logits, size_t count, int draws = 20'000) {
+std::map<int32_t, double> frequencies(const SamplingParameters& parameters, const std::vector<float>& logits, size_t count, int draws = 4000) {
   const Ranks from = ranks(logits, count);
   const Sampler sampler(parameters, {}, {}, kVocabulary);
   std::map<int32_t, double> seen;
@@ -104,13 +104,13 @@ TEST(SamplerTest, TemperatureAloneDrawsFromTheWholeDistribution) {
   flat[500] = std::log(240.0f);   // a fifth of all
   for (const size_t count : {size_t{1}, size_t{3}}) {
     const auto seen = frequencies({.temperature = 1, .seed = 1}, flat, count);
-    EXPECT_NEAR(seen.at(500), 240.0 / 1199, 0.02);
-    EXPECT_GT(seen.size(), 900u) << "tokens that are no candidates come too";
+    EXPECT_NEAR(seen.at(500), 240.0 / 1199, 0.025);
+    EXPECT_GT(seen.size(), 700u) << "tokens that are no candidates come too";
     const auto few = frequencies({.temperature = 1, .seed = 1}, logitsOf(kFew), 1);
-    for (size_t i = 0; i < kFew.size(); ++i) EXPECT_NEAR(few.at(static_cast<int32_t>(i)), kFew[i], 0.02);
+    for (size_t i = 0; i < kFew.size(); ++i) EXPECT_NEAR(few.at(static_cast<int32_t>(i)), kFew[i], 0.025);
   }
   const auto cool = frequencies({.temperature = 0.5, .seed = 1}, logitsOf(kFew), 1);   // squares, normalised
-  EXPECT_NEAR(cool.at(0), 0.16 / 0.285, 0.02);
+  EXPECT_NEAR(cool.at(0), 0.16 / 0.285, 0.03);
 }
 
 TEST(SamplerTest, ADrawIsTheSameHoweverTheVocabularyIsDivided) {
@@ -128,15 +128,15 @@ TEST(SamplerTest, TopPCountsTheWholeVocabulary) {
   std::vector<float> logits = logitsOf(kFew);
   const auto alone = frequencies({.temperature = 1, .top_p = 0.6f, .seed = 1}, logits, 1);
   EXPECT_EQ(alone.size(), 2u);
-  EXPECT_NEAR(alone.at(0), 4.0 / 7, 0.02);
+  EXPECT_NEAR(alone.at(0), 4.0 / 7, 0.03);
   logits.resize(905, logitsOf({1.0 / 900})[0]);
-  for (const size_t count : {size_t{1}, size_t{4}}) EXPECT_EQ(frequencies({.temperature = 1, .top_p = 0.4f, .seed = 1}, logits, count).size(), 4u);
+  for (const size_t count : {size_t{1}, size_t{4}}) EXPECT_EQ(frequencies({.temperature = 1, .top_p = 0.4f, .seed = 1}, logits, count).size(), 3u) << "0.2 + 0.15 + 0.075";
 }
 
 TEST(SamplerTest, TopKMinPAndTypicalPLeaveTheirTokens) {
   const auto kept = [](const SamplingParameters& parameters) {
     std::vector<int32_t> ids;
-    for (const auto& [id, share] : frequencies(parameters, logitsOf(kFew), 1, 4000)) ids.push_back(id);
+    for (const auto& [id, share] : frequencies(parameters, logitsOf(kFew), 1, 1000)) ids.push_back(id);
     return ids;
   };
   EXPECT_EQ(kept({.temperature = 1, .top_k = 3, .seed = 1}), (std::vector<int32_t>{0, 1, 2}));

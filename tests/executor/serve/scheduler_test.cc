@@ -166,14 +166,24 @@ TEST_F(SchedulerTest, WhatNeverFitsFailsWithNumbers) {
   EXPECT_EQ(scheduler_->pages().used(), 0);
 }
 
-TEST_F(SchedulerTest, MoreThanAStepHasRoomForTakeTurns) {
-  runtime::StepLimits limits = kLimits;
-  limits.max_rows = 2;
-  start(limits);
-  std::vector<Sequence*> all;
-  for (int i = 0; i < 3; ++i) all.push_back(&arrive(1, 100 * i));
-  for (int i = 0; i < 9; ++i) step();
-  for (const Sequence* sequence : all) EXPECT_GE(sequence->tokens.size(), 6u);
+TEST_F(SchedulerTest, MoreThanAStepHasRoomForWait) {
+  for (const bool rows : {true, false}) {
+    runtime::StepLimits limits = kLimits;
+    (rows ? limits.max_rows : limits.max_tokens) = 2;
+    start(limits);
+    Sequence& a = arrive(2, 0);
+    Sequence& b = arrive(2, 100);
+    Sequence& c = arrive(2, 200);
+    for (int i = 0; i < 6; ++i) step();
+    EXPECT_GE(a.tokens.size(), 5u);
+    EXPECT_GE(b.tokens.size(), 5u);
+    EXPECT_FALSE(c.running);
+    scheduler_->remove(&b);
+    for (int i = 0; i < 3; ++i) step();
+    EXPECT_GE(c.tokens.size(), 4u);
+    scheduler_->remove(&a);
+    scheduler_->remove(&c);
+  }
 }
 
 TEST_F(SchedulerTest, LogitsOfAllPositionsAreComputedWhateverIsCached) {

@@ -140,6 +140,7 @@ TEST_F(ServingEngineTest, ManyThreadsAskAndEachGetsItsAnswer) {
   }
   for (auto& client : clients) client.get();
   EXPECT_EQ(engine_->metrics().accepted, 80u);
+  for (int i = 0; i < 5000 && engine_->metrics().finished < 80; ++i) std::this_thread::sleep_for(1ms);   // they follow the step
   EXPECT_EQ(engine_->metrics().finished, 80u);
   EXPECT_TRUE(engine_->requests().empty());
 }
