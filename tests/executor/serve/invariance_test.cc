@@ -155,7 +155,7 @@ TEST_P(Invariance, AnswersDoNotDependOnWhatElseRuns) {
     const uint64_t cached = batcher.metrics().cached_prompt_tokens;
     expectSame(together(batcher, all, 3), alone, "one after the other, from cached prefixes");
     EXPECT_GT(batcher.metrics().cached_prompt_tokens, cached + 300);
-    // A clock by which prompts are dear: chunks of one token beside whoever decodes.
+    // A clock by which prompts are dear: small chunks beside whoever decodes.
     Clock::time_point now{};
     int64_t calls = 0;
     Batcher slow(ranks.driver(), [&] { return now += std::chrono::milliseconds(++calls < 4 ? 1 : 100); });
