@@ -28,7 +28,6 @@ void Scheduler::giveBack(Sequence* sequence) {
     sequence->pages.pop_back();
   }
   sequence->computed = sequence->published = 0;
-  if (fresh(*sequence)) sequence->cached = 0;
   if (sequence->running) running_rows_ -= sequence->rows_per_token;
   sequence->running = false;
 }
@@ -73,6 +72,7 @@ void Scheduler::preempt(Sequence* sequence, StepPlan& plan) {
   std::erase_if(plan.parts, [&](const StepPart& part) { return part.sequence == sequence; });
   running_.erase(sequence);
   giveBack(sequence);
+  if (fresh(*sequence)) sequence->cached = 0;
   waiting_.insert(sequence);
   ++preemptions_;
 }
@@ -142,6 +142,7 @@ bool Scheduler::admit(Sequence* sequence, StepPlan& plan) {
   if (lacking + static_cast<int64_t>(running_.size()) > pages_.available()) {
     if (!running_.empty()) {
       giveBack(sequence);
+      if (fresh(*sequence)) sequence->cached = 0;
       return false;
     }
     EXO_CHECK(lacking <= pages_.available());

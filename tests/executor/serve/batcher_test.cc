@@ -283,16 +283,21 @@ TEST_F(BatcherTest, WhatHappensIsCounted) {
   run();
   add({.prompt = prompt(10, 1), .max_tokens = 5});
   run();
+  const auto nothing = add({.prompt = prompt(9, 2), .max_tokens = 0});
+  const auto again = add({.prompt = prompt(10, 1), .max_tokens = 0});
+  run();
+  EXPECT_EQ(nothing->last->usage.cached_tokens, 0);
+  EXPECT_EQ(again->last->usage.cached_tokens, 8);
   const Metrics& metrics = batcher_->metrics();
-  EXPECT_EQ(metrics.finished, 2u);
-  EXPECT_EQ(metrics.prompt_tokens, 20u);
-  EXPECT_EQ(metrics.cached_prompt_tokens, 8u);
+  EXPECT_EQ(metrics.finished, 4u);
+  EXPECT_EQ(metrics.prompt_tokens, 39u);
+  EXPECT_EQ(metrics.cached_prompt_tokens, 16u);
   EXPECT_EQ(metrics.generated_tokens, 10u);
   EXPECT_EQ(metrics.time_to_first_token.counts.back(), 2u);
   EXPECT_EQ(metrics.inter_token.counts.back(), 8u);
   EXPECT_EQ(metrics.pages, 24);
   EXPECT_EQ(metrics.pages_used, 0);
-  EXPECT_EQ(metrics.pages_cached, 3);   // 14 positions are computed: 3 full pages
+  EXPECT_EQ(metrics.pages_cached, 5);   // 14 positions are computed, and 9: 3 and 2 full pages
   EXPECT_EQ(metrics.steps, static_cast<uint64_t>(runner_->steps));
 }
 
