@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "codegen/layout.h"
+#include "codegen/logits.h"
 
 namespace exo::codegen {
 namespace {
@@ -69,13 +70,32 @@ int64_t best(std::span<const float> values, std::span<Candidate> kept) {
   return count;
 }
 
+/// The candidates of a row that has a control: edits the row where it lies.
+int64_t controlledBest(const StepView& step, int64_t row, std::span<float> logits, std::span<Candidate> kept, int64_t first_id) {
+  const RowControl& control = step.controls->rows[static_cast<size_t>(row)];
+  editLogits(logits, first_id, control, *step.controls, step.mask_words);
+  RowStatistics& statistics = step.statistics[row];
+  if ((control.flags & RowControl::kStatistics) != 0) statistics = statisticsOf(logits, control.inverse_temperature);
+  if (kept.empty()) return 0;
+  if ((control.flags & RowControl::kDraw) == 0) return best(logits, kept);
+  const Draw draw = drawToken(logits, first_id, control);
+  if (draw.id < 0) return 0;
+  kept[0] = {draw.score, static_cast<int32_t>(draw.id - first_id)};
+  statistics.draw_score = draw.score;
+  statistics.drawn = logits[static_cast<size_t>(draw.id - first_id)];
+  return 1;
+}
+
 void topK(const KernelArgs* args, int64_t begin, int64_t end, void* scratch, const HostNumbers* numbers) {
   const std::span kept(static_cast<Candidate*>(scratch), numbers->top_k);
+  const bool controlled = args->step != nullptr && args->step->controls != nullptr;
   for (int64_t row = begin; row < end; ++row) {
-    const std::span logits(static_cast<const float*>(args->in[0]) + row * numbers->n, numbers->n);
+    const std::span logits(static_cast<float*>(const_cast<void*>(args->in[0])) + row * numbers->n, numbers->n);
     auto* values = static_cast<float*>(args->out[0]) + row * numbers->top_k;
     auto* ids = static_cast<int32_t*>(args->out[1]) + row * numbers->top_k;
-    const int64_t count = kept.empty() ? 0 : best(logits, kept);
+    const int64_t count = controlled     ? controlledBest(*args->step, row, logits, kept, numbers->index_offset)
+                          : kept.empty() ? 0
+                                         : best(logits, kept);
     for (int64_t i = 0; i < numbers->top_k; ++i) {
       values[i] = i < count ? kept[i].value : -std::numeric_limits<float>::infinity();
       ids[i] = i < count ? static_cast<int32_t>(kept[i].id + numbers->index_offset) : -1;

@@ -14,6 +14,9 @@
 
 namespace exo::codegen {
 
+struct RowControls;    // logits.h
+struct RowStatistics;
+
 /// Positions whose attention is summed together: a multiple of a page. Part of the arithmetic, not of the schedule.
 constexpr int64_t kAttentionChunk = 512;
 
@@ -38,6 +41,9 @@ struct StepView {
   int64_t page_table_stride = 0;
   const int32_t* sequence_begin = nullptr;  // [S + 1] first token of each sequence in this step
   AttentionSplit split;
+  const RowControls* controls = nullptr;  // TOP_K: of the step's rows; null: takes them as they are
+  RowStatistics* statistics = nullptr;    // [R] written by TOP_K for rows that want them
+  int64_t mask_words = 0;                 // of one mask of the controls
 };
 
 /// Operands of one call, in the order of kernels.md. All pointers are 64-byte aligned.

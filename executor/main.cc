@@ -15,6 +15,7 @@
 #include "executor/cluster/security.h"
 #include "executor/node.h"
 #include "executor/plan_node.h"
+#include "executor/serve/model_info.h"
 #include "executor/status_pipe.h"
 #include "executor/weight_source.h"
 #include "frontend/flags/flags.h"
@@ -150,14 +151,17 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   if (!seed && plan.has_random_seed() && FLAGS_model.empty()) seed = plan.random_seed();
   EXO_ASSIGN(const cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
   EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions(pipe));
+  const std::string directory = FLAGS_model.empty() ? plan.model_directory() : FLAGS_model;
   std::unique_ptr<TensorSource> weights;
   if (FLAGS_weights_from_peer) {
     if (seed || !FLAGS_model.empty()) return invalid("--weights_from_peer: this node has weights of its own, by ", seed ? "a seed" : "--model");
     if (plan.programs_size() == 1) return invalid("--weights_from_peer: the plan has no other node");
   } else {
-    EXO_ASSIGN(weights, openWeights(FLAGS_model.empty() ? plan.model_directory() : FLAGS_model, seed));
+    EXO_ASSIGN(weights, openWeights(directory, seed));
   }
-  EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), {plan.eos_ids().begin(), plan.eos_ids().end()}, std::move(weights), engine, stop);
+  serve::ModelInfo model;
+  if (options.info.rank == 0) model = serve::modelInfoOf(plan, directory, engine.warn);
+  EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), std::move(model), std::move(weights), engine, stop);
   began = true;
   const Status ended = cluster::runNode(options, security, worker, stop);
   const Status written = FLAGS_profile.empty() ? Status{} : worker.writeProfile(FLAGS_profile);

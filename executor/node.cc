@@ -3,6 +3,7 @@
 #include <future>
 
 #include "executor/cluster/measure.h"
+#include "executor/job_listener.h"
 #include "executor/runtime/follower.h"
 #include "executor/runtime/profile.h"
 #include "executor/weight_exchange.h"
@@ -16,25 +17,23 @@ namespace {
 // All members have been welcomed at the same moment; a machine that is busy with something else may need some seconds.
 constexpr std::chrono::milliseconds kConnectTimeout{20'000};
 
-cluster::FinishReason toCluster(runtime::FinishReason reason) {
-  switch (reason) {
-    case runtime::FinishReason::kStop: return cluster::FinishReason::kEos;
-    case runtime::FinishReason::kLength: return cluster::FinishReason::kLength;
-    case runtime::FinishReason::kCancelled: return cluster::FinishReason::kCancelled;
+Error asError(const serve::Refusal& refusal) {
+  using Reason = serve::Refusal::Reason;
+  switch (refusal.reason) {
+    case Reason::kInvalid:
+    case Reason::kPromptTooLong: return Error(ErrorCode::kInvalidInput, refusal.message);
+    case Reason::kQueueFull: return Error(ErrorCode::kDoesNotFit, refusal.message);
+    case Reason::kStopping:
+    case Reason::kFailed: return Error(ErrorCode::kCancelled, refusal.message);
   }
-  return cluster::FinishReason::kCancelled;
-}
-
-cluster::GenerateStats toCluster(const runtime::GenerationResult& result) {
-  return {toCluster(result.finish), result.stats.prompt_tokens, result.stats.generated_tokens, result.stats.prompt_seconds,
-          result.stats.generation_seconds};
+  return Error(ErrorCode::kCancelled, refusal.message);
 }
 
 }  // namespace
 
-EngineWorker::EngineWorker(program::Program program, std::vector<int32_t> eos_ids, std::unique_ptr<TensorSource> weights, EngineWorkerOptions options,
+EngineWorker::EngineWorker(program::Program program, serve::ModelInfo model, std::unique_ptr<TensorSource> weights, EngineWorkerOptions options,
                            cluster::StopSignal& stop)
-    : program_(std::move(program)), eos_ids_(std::move(eos_ids)), weights_(std::move(weights)), options_(std::move(options)), stop_(stop) {}
+    : program_(std::move(program)), serving_(std::move(model), runtime::stepLimits(program_)), weights_(std::move(weights)), options_(std::move(options)), stop_(stop) {}
 
 Result<std::string> EngineWorker::openDataEndpoint(const std::string& host) {
   EXO_ASSIGN(transport::Listener listener, transport::Listener::open(host));
@@ -120,7 +119,6 @@ Status EngineWorker::load(const cluster::Session& session, const Progress& progr
   if (options_.profile) EXO_TRY(startProfile());
   if (!leads) return {};
   EXO_ASSIGN(driver_, runtime::Driver::create(*engine_, mesh_.get(), options_.step_timeout));
-  generator_ = std::make_unique<runtime::Generator>(*driver_);
   return {};
 }
 
@@ -130,35 +128,25 @@ uint64_t EngineWorker::memoryBytes() const {
   return memory.weights + memory.caches + memory.arena + memory.scratch;
 }
 
-Result<cluster::GenerateStats> EngineWorker::generate(const cluster::GenerateRequest& request, cluster::GenerateSink& sink,
-                                                      const std::atomic<bool>& cancel) {
-  Status sink_status;
-  const auto pass = [&](auto&& give) {
-    if (sink_status.ok()) sink_status = give();
-  };
-  runtime::GenerationRequest generation;
-  generation.prompt = request.prompt;
-  generation.sampling = {request.temperature, request.top_k, request.top_p, request.seed};
-  generation.max_tokens = request.max_tokens;
-  if (!request.ignore_eos) {
-    generation.stop_ids = eos_ids_;
-    generation.stop_ids.insert(generation.stop_ids.end(), request.eos_ids.begin(), request.eos_ids.end());
-  }
-  generation.cancel = &cancel;
-  generation.on_token = [&](int32_t token) { pass([&] { return sink.token(token); }); };
-  if (request.want_logits) {
-    generation.on_prompt_logits = [&](int64_t first, std::span<const float> logits) {
-      const auto columns = static_cast<size_t>(engine_->limits().vocab_size);
-      for (size_t row = 0; row < logits.size() / columns; ++row) {
-        pass([&] {
-          return sink.logits(first + static_cast<int64_t>(row), 0, static_cast<int64_t>(columns), logits.subspan(row * columns, columns));
-        });
-      }
-    };
-  }
-  EXO_ASSIGN(const runtime::GenerationResult result, generator_->generate(generation));
-  EXO_TRY(std::move(sink_status));
-  return toCluster(result);
+Status EngineWorker::serve() {
+  const auto ends = stop_.onStop([this] { serving_.stop(); });
+  return serving_.run(*driver_);
+}
+
+void EngineWorker::finish(const Error& error) { serving_.finish(error); }
+
+Result<uint64_t> EngineWorker::submit(std::shared_ptr<cluster::GenerateJob> job) {
+  serve::TokenRequest request = tokenRequest(job->request(), serving_.model().eos_ids);
+  const auto taken = serving_.submit("control", std::move(request), std::make_shared<JobListener>(std::move(job), serving_.model().vocab_size));
+  if (const auto* id = std::get_if<serve::RequestId>(&taken)) return *id;
+  return asError(std::get<serve::Refusal>(taken));
+}
+
+void EngineWorker::cancel(uint64_t request) { serving_.cancel(request); }
+
+cluster::ServeCounts EngineWorker::counts() const {
+  const serve::Metrics metrics = serving_.metrics();
+  return {static_cast<uint32_t>(metrics.running), static_cast<uint32_t>(metrics.waiting), metrics.generated_tokens};
 }
 
 /// Now, and not at the end, because an end has to be quick.

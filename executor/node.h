@@ -15,7 +15,7 @@
 #include "executor/cluster/run.h"
 #include "executor/runtime/driver.h"
 #include "executor/runtime/engine.h"
-#include "executor/runtime/generation.h"
+#include "executor/serve/serving_engine.h"
 #include "executor/transport/listener.h"
 #include "executor/transport/mesh.h"
 #include "frontend/checkpoint/tensor_source.h"
@@ -41,17 +41,23 @@ struct EngineWorkerOptions {
 
 class EngineWorker final : public cluster::Worker {
  public:
-  /// `eos_ids`: the model's. `weights` are let go once they are loaded; null: they come from a node that has them
+  /// `model` is rank 0's to serve. `weights` are let go once they are loaded; null: they come from a node that has them
   /// (weight_exchange.h). `stop` outlives the worker.
-  EngineWorker(program::Program program, std::vector<int32_t> eos_ids, std::unique_ptr<TensorSource> weights, EngineWorkerOptions options,
+  EngineWorker(program::Program program, serve::ModelInfo model, std::unique_ptr<TensorSource> weights, EngineWorkerOptions options,
                cluster::StopSignal& stop);
 
   Result<std::string> openDataEndpoint(const std::string& host) override;
   Status load(const cluster::Session& session, const Progress& progress) override;
   uint64_t memoryBytes() const override;
-  Result<cluster::GenerateStats> generate(const cluster::GenerateRequest& request, cluster::GenerateSink& sink,
-                                          const std::atomic<bool>& cancel) override;
+  Status serve() override;
+  void finish(const Error& error) override;
+  Result<uint64_t> submit(std::shared_ptr<cluster::GenerateJob> job) override;
+  void cancel(uint64_t request) override;
+  cluster::ServeCounts counts() const override;
   Status follow() override;
+
+  /// Rank 0's, for the worker's life: what dialects submit to. It takes requests from the start and begins with them in serve().
+  serve::CompletionEngine& completions() { return serving_; }
 
   /// After the last step: a trace of all of them (runtime/profile.h).
   Status writeProfile(const std::filesystem::path& path) const;
@@ -64,7 +70,7 @@ class EngineWorker final : public cluster::Worker {
   Status startProfile();
 
   program::Program program_;
-  const std::vector<int32_t> eos_ids_;
+  serve::ServingEngine serving_;
   std::unique_ptr<TensorSource> weights_;        // until load() is over
   const EngineWorkerOptions options_;
   cluster::StopSignal& stop_;
@@ -74,7 +80,6 @@ class EngineWorker final : public cluster::Worker {
   codegen::TunedJit jit_;
   std::unique_ptr<runtime::Engine> engine_;
   std::unique_ptr<runtime::Driver> driver_;      // rank 0
-  std::unique_ptr<runtime::Generator> generator_;
   double read_bytes_per_s_ = 0;                  // of the machine, when it profiles
 };
 

@@ -3,33 +3,14 @@
 #include <mutex>
 
 #include "executor/cluster/follower.h"
-#include "executor/cluster/request_queue.h"
 #include "executor/cluster/service.h"
 
 namespace exo::cluster {
 namespace {
 
-constexpr std::chrono::milliseconds kPoll{50};
 constexpr std::chrono::milliseconds kDrain{1500};       // for followers to hear the end and hang up
 constexpr std::chrono::milliseconds kVerdictGrace{1500};
 constexpr std::chrono::milliseconds kProgressInterval{200};
-
-/// Passes a job's results on and counts tokens for GetStatus.
-class CountingSink : public GenerateSink {
- public:
-  CountingSink(GenerateJob& job, ControlServer& server) : job_(job), server_(server) {}
-  Status token(int32_t id) override {
-    server_.countToken();
-    return job_.token(id);
-  }
-  Status logits(int64_t position, int64_t column_begin, int64_t columns, std::span<const float> values) override {
-    return job_.logits(position, column_begin, columns, values);
-  }
-
- private:
-  GenerateJob& job_;
-  ControlServer& server_;
-};
 
 /// Loading reports to a parent, and to rank 0, a few times a second and at the end.
 class Throttle {
@@ -73,27 +54,21 @@ void reportReady(const NodeOptions& options, const Worker& worker) {
   if (options.events.ready) options.events.ready(options.info, worker.memoryBytes());
 }
 
-/// Requests one after the other, until the end. Returns what breaks the job.
-Status serve(Worker& worker, RequestQueue& queue, ControlServer& server, StopSignal& stop) {
-  while (!stop.requested()) {
-    const std::shared_ptr<GenerateJob> job = queue.take(kPoll);
-    if (job == nullptr) continue;
-    CountingSink sink(*job, server);
-    Result<GenerateStats> result = worker.generate(job->request(), sink, job->cancelled());
-    const bool breaks_job = !result.ok() && result.error().scope() != ErrorScope::kRequest;
-    if (breaks_job && result.error().scope() == ErrorScope::kLink) {
-      // A link breaks before the news comes which node died: give that news a moment, it is the better answer.
-      stop.waitFor(kVerdictGrace);
-    }
-    job->finish(!result.ok() && stop.requested() ? Result<GenerateStats>(withSighting(cancelled(stop), result.error())) : result);
-    queue.done();
-    if (breaks_job) return std::move(result).error();
+/// Requests, until the end. Returns what breaks the job.
+Status serve(Worker& worker, StopSignal& stop) {
+  Status status = worker.serve();
+  // A link breaks before the news comes which node died: give that news a moment, it is the better answer.
+  if (!status.ok() && status.error().scope() == ErrorScope::kLink) stop.waitFor(kVerdictGrace);
+  if (status.ok()) {
+    worker.finish(cancelled(stop));
+  } else {
+    worker.finish(stop.requested() ? withSighting(cancelled(stop), status.error()) : status.error());
   }
-  return {};
+  return status;
 }
 
-Status lead(const NodeOptions& options, const Address& listen, Worker& worker, Membership& membership, RequestQueue& queue,
-            ControlServer& server, StopSignal& stop) {
+Status lead(const NodeOptions& options, const Address& listen, Worker& worker, Membership& membership, ControlServer& server,
+            StopSignal& stop) {
   server.setState(NodeState::kJoining);
   EXO_ASSIGN(const std::string endpoint, worker.openDataEndpoint(listen.host));
   EXO_ASSIGN(const Session session, membership.gather(endpoint, options.join_timeout));
@@ -106,23 +81,21 @@ Status lead(const NodeOptions& options, const Address& listen, Worker& worker, M
   membership.go();
   server.setState(NodeState::kServing);
   reportReady(options, worker);
-  return serve(worker, queue, server, stop);
+  return serve(worker, stop);
 }
 
 Status runCoordinator(const NodeOptions& options, const Security& security, Worker& worker, StopSignal& stop) {
   EXO_ASSIGN(const Address listen, listenAddress(options.listen, security));
-  RequestQueue queue;
   Membership membership(options.roster, stop);
-  const auto closing = stop.onStop([&] { queue.close(cancelled(stop)); });
   EXO_ASSIGN(const auto server, ControlServer::start(listen, {.info = options.info,
                                                               .security = &security,
                                                               .stop = &stop,
                                                               .membership = &membership,
-                                                              .requests = &queue,
+                                                              .worker = &worker,
                                                               .coordinator = {},
                                                               .peer_timeout = options.peer_timeout}));
   if (options.events.listening) options.events.listening(server->address());
-  Status status = lead(options, listen, worker, membership, queue, *server, stop);
+  Status status = lead(options, listen, worker, membership, *server, stop);
   if (!status.ok()) stop.fail(status.error());
   server->setState(NodeState::kStopping);
   membership.drain(kDrain);
@@ -179,7 +152,7 @@ Status runFollower(const NodeOptions& options, const Security& security, Worker&
                                                               .security = &security,
                                                               .stop = &stop,
                                                               .membership = nullptr,
-                                                              .requests = nullptr,
+                                                              .worker = nullptr,
                                                               .coordinator = options.coordinator.text(),
                                                               .peer_timeout = options.peer_timeout}));
   if (options.events.listening) options.events.listening(server->address());
@@ -209,7 +182,7 @@ Status runMeasureOnly(const MeasureOptions& options, const Security& security, S
                                                               .security = &security,
                                                               .stop = &stop,
                                                               .membership = nullptr,
-                                                              .requests = nullptr,
+                                                              .worker = nullptr,
                                                               .coordinator = {},
                                                               .peer_timeout = options.peer_timeout}));
   server->setState(NodeState::kMeasuring);

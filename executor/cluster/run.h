@@ -9,6 +9,7 @@
 #include <string>
 
 #include "executor/cluster/address.h"
+#include "executor/cluster/generate_job.h"
 #include "executor/cluster/generation.h"
 #include "executor/cluster/membership.h"
 #include "executor/cluster/node_info.h"
@@ -19,7 +20,12 @@
 
 namespace exo::cluster {
 
-/// The engine, as membership sees it. Called from the thread of runNode, in the order below. Everything that may take longer
+struct ServeCounts {
+  uint32_t running = 0, waiting = 0;   // requests
+  uint64_t tokens = 0;                 // given to clients since the start
+};
+
+/// The engine, as membership sees it. Called from the thread of runNode, in the order below, unless said otherwise. Everything that may take longer
 /// than a second looks at the StopSignal's flag and returns kCancelled.
 class Worker {
  public:
@@ -32,9 +38,17 @@ class Worker {
   virtual Status load(const Session& session, const Progress& progress) = 0;
   /// Bytes held after load().
   virtual uint64_t memoryBytes() const = 0;
-  /// Rank 0: one request. Errors of scope kRequest concern it alone; any other ends the node. `cancel` turns true when the
-  /// client has gone; it has when the sink returned an error.
-  virtual Result<GenerateStats> generate(const GenerateRequest& request, GenerateSink& sink, const std::atomic<bool>& cancel) = 0;
+  /// Rank 0, after load(): carries out requests until the StopSignal. An error breaks the job and ends the node. Requests that
+  /// still run then wait for finish().
+  virtual Status serve() = 0;
+  /// After serve(): every request that is left gets the error, and so does everyone who comes later.
+  virtual void finish(const Error& error) = 0;
+  /// Rank 0, from any thread, after load(): takes a request; what comes of it goes to the job, until its finish(). Several run
+  /// together. An error refuses it (kDoesNotFit: too many wait already).
+  virtual Result<uint64_t> submit(std::shared_ptr<GenerateJob> job) = 0;
+  /// The client has gone. Nothing for a request that has ended.
+  virtual void cancel(uint64_t request) = 0;
+  virtual ServeCounts counts() const = 0;
   /// Other ranks: takes part in rank 0's steps until the end.
   virtual Status follow() = 0;
 };

@@ -9,6 +9,7 @@
 #include "executor/cluster/group_probe.h"
 #include "executor/cluster/link_probe.h"
 #include "executor/cluster/measure.h"
+#include "executor/cluster/run.h"
 #include "executor/cluster/tls_log.h"
 #include "executor/cluster/wire.h"
 #include "ir/base/version.h"
@@ -124,15 +125,19 @@ class ControlServer::Implementation final : public wire::Control::Service {
 
   grpc::Status Generate(grpc::ServerContext* context, const wire::GenerateRequest* message,
                         grpc::ServerWriter<wire::GenerateEvent>* writer) override {
-    if (parts_.requests == nullptr) return toGrpc(notCoordinator());
+    if (parts_.worker == nullptr) return toGrpc(notCoordinator());
     Result<GenerateRequest> request = cluster::fromWire(*message);
     if (!request.ok()) return toGrpc(request.error());
     if (state_ != NodeState::kServing) {
       return toGrpc(makeError(ErrorCode::kNotFound, "node \"", parts_.info.node, "\" is not serving yet: it is ", name(state_)));
     }
-    auto job = parts_.requests->submit(std::move(*request));
-    if (!job.ok()) return toGrpc(job.error());
-    forward(context, **job, writer);
+    const auto job = std::make_shared<GenerateJob>(std::move(*request));
+    const Result<uint64_t> taken = parts_.worker->submit(job);
+    if (!taken.ok()) return toGrpc(taken.error());
+    if (!forward(context, *job, writer)) {
+      job->cancel();
+      parts_.worker->cancel(*taken);
+    }
     return grpc::Status::OK;
   }
 
@@ -143,12 +148,13 @@ class ControlServer::Implementation final : public wire::Control::Service {
     reply->set_rank(parts_.info.rank);
     reply->set_world_size(parts_.info.world_size);
     reply->set_memory_bytes(residentBytes());
-    reply->set_tokens_served(tokens_served_);
     reply->set_model(parts_.info.model);
     reply->set_plan_hash(parts_.info.plan_hash);
-    if (parts_.requests != nullptr) {
-      reply->set_requests_running(parts_.requests->running());
-      reply->set_requests_waiting(parts_.requests->waiting());
+    if (parts_.worker != nullptr) {
+      const ServeCounts counts = parts_.worker->counts();
+      reply->set_tokens_served(counts.tokens);
+      reply->set_requests_running(counts.running);
+      reply->set_requests_waiting(counts.waiting);
     }
     if (parts_.membership != nullptr) {
       for (const std::string& node : parts_.membership->present()) reply->add_members_here(node);
@@ -210,7 +216,6 @@ class ControlServer::Implementation final : public wire::Control::Service {
   }
 
   std::atomic<NodeState> state_ = NodeState::kStarting;
-  std::atomic<uint64_t> tokens_served_ = 0;
 
  private:
   Error notCoordinator() const {
@@ -223,16 +228,16 @@ class ControlServer::Implementation final : public wire::Control::Service {
     return makeError(ErrorCode::kUnsupported, "node \"", parts_.info.node, "\" runs a model and cannot be measured now; stop it, or start exo-exec --measure_only");
   }
 
-  void forward(grpc::ServerContext* context, GenerateJob& job, grpc::ServerWriter<wire::GenerateEvent>* writer) {
+  /// False: the client has gone, or this node stops.
+  bool forward(grpc::ServerContext* context, GenerateJob& job, grpc::ServerWriter<wire::GenerateEvent>* writer) {
     // What is queued is delivered, also while stopping: the last event says how the generation ended.
     while (true) {
       const std::optional<wire::GenerateEvent> event = job.next(kPoll);
-      if (!event && stopping_) break;
+      if (!event && stopping_) return false;
       const bool gone = context->IsCancelled() || (event && !writer->Write(*event));
-      if (gone) break;
-      if (event && (event->has_done() || event->has_error())) return;
+      if (gone) return false;
+      if (event && (event->has_done() || event->has_error())) return true;
     }
-    job.cancel();
   }
 
   Result<LinkMeasurement> measureLinkTo(const std::string& peer, const std::string& transport) {
@@ -266,6 +271,5 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(const Address& liste
 }
 
 void ControlServer::setState(NodeState state) { implementation_->state_ = state; }
-void ControlServer::countToken() { ++implementation_->tokens_served_; }
 
 }  // namespace exo::cluster

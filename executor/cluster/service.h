@@ -10,12 +10,13 @@
 #include "executor/cluster/address.h"
 #include "executor/cluster/membership.h"
 #include "executor/cluster/node_info.h"
-#include "executor/cluster/request_queue.h"
 #include "executor/cluster/security.h"
 #include "executor/cluster/stop_signal.h"
 #include "ir/base/result.h"
 
 namespace exo::cluster {
+
+class Worker;
 
 /// What the service speaks for; all outlives it.
 struct ServiceParts {
@@ -23,7 +24,7 @@ struct ServiceParts {
   const Security* security = nullptr;
   StopSignal* stop = nullptr;
   Membership* membership = nullptr;     // rank 0 only
-  RequestQueue* requests = nullptr;     // rank 0 only
+  Worker* worker = nullptr;             // rank 0 only
   std::string coordinator;              // followers: where to send clients instead
   std::chrono::milliseconds peer_timeout{5000};
 };
@@ -38,8 +39,6 @@ class ControlServer {
 
   const Address& address() const { return address_; }
   void setState(NodeState state);
-  /// One more token given to a client.
-  void countToken();
 
  private:
   class Implementation;

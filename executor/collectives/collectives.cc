@@ -245,6 +245,7 @@ Status Communicator::broadcast(int root, std::span<std::byte> bytes, std::string
 }
 
 std::vector<Arrival> Communicator::arrivals() const { return exchange_->arrivals(); }
+void Communicator::addWaits(std::chrono::steady_clock::time_point since, std::span<double> seconds) const { exchange_->addWaits(since, seconds); }
 
 Status Communicator::barrier(std::string_view what) {
   EXO_TRY(beginCollective(Operation::kBarrier, what));

@@ -98,6 +98,8 @@ class Communicator {
 
   /// Of the last call: when each peer's (last) message came.
   std::vector<Arrival> arrivals() const;
+  /// Of the last call: adds to each peer's entry, by global rank, the seconds from `since` until its (last) message came.
+  void addWaits(std::chrono::steady_clock::time_point since, std::span<double> seconds) const;
 
   /// Returns after every rank of the group came here.
   Status barrier(std::string_view what);

@@ -66,6 +66,11 @@ std::vector<Arrival> Exchange::arrivals() const {
   return all;
 }
 
+void Exchange::addWaits(std::chrono::steady_clock::time_point since, std::span<double> seconds) const {
+  for (const Incoming& in : incoming_)
+    seconds[static_cast<size_t>(in.link->peer())] += std::max(0.0, std::chrono::duration<double>(in.arrived - since).count());
+}
+
 bool Exchange::waitsForEarlier(const Outgoing& out) const {
   return std::any_of(outgoing_.data(), &out, [&](const Outgoing& earlier) { return earlier.link == out.link && !earlier.done; });
 }

@@ -73,6 +73,8 @@ class Exchange {
   bool receivedAll(size_t index) const { return incoming_[index].done; }
   /// Of the messages since begin(), in the order of receive(); those that did not come have no time.
   std::vector<Arrival> arrivals() const;
+  /// Adds to each peer's entry (by rank) the seconds from `since` until its message came.
+  void addWaits(std::chrono::steady_clock::time_point since, std::span<double> seconds) const;
   /// Have the first `bytes` of every message sent so far left their source?
   bool sentAtLeast(size_t bytes) const;
 

@@ -16,8 +16,9 @@ class Batch {
  public:
   void clear();
   /// Appends one sequence: its next tokens, the position of the first, and its cache pages so far. `tokens` is not empty.
-  void add(std::span<const int32_t> tokens, int64_t first_position, std::span<const int32_t> pages, WantRows rows);
-  /// Valid until the next change.
+  /// `times`: rows of each token that gets logits, one after the other, for controls that differ.
+  void add(std::span<const int32_t> tokens, int64_t first_position, std::span<const int32_t> pages, WantRows rows, int64_t times = 1);
+  /// Valid until the next change. Without controls.
   StepInput input();
 
   int64_t numTokens() const { return static_cast<int64_t>(tokens_.size()); }

@@ -103,6 +103,10 @@ class CollectiveCalls::Implementation {
     return all;
   }
 
+  void addWaits(int index, std::chrono::steady_clock::time_point since, std::span<double> seconds) const {
+    for (const Communicator* communicator : calls_[index].communicators) communicator->addWaits(since, seconds);
+  }
+
  private:
   const program::Buffer& bufferOf(const program::Operand& operand) const { return program_.buffers(static_cast<int>(operand.buffer())); }
   int64_t columnsOf(const program::Operand& operand) const { return static_cast<int64_t>(bufferOf(operand).columns()); }
@@ -155,6 +159,9 @@ Result<int> CollectiveCalls::add(const program::Call& call, const codegen::Kerne
 
 Status CollectiveCalls::run(int index, int64_t rows) { return implementation_->run(index, rows); }
 
+void CollectiveCalls::addWaits(int index, std::chrono::steady_clock::time_point since, std::span<double> seconds) const {
+  implementation_->addWaits(index, since, seconds);
+}
 std::vector<collectives::Arrival> CollectiveCalls::arrivals(int index) const { return implementation_->arrivals(index); }
 
 }  // namespace exo::runtime

@@ -33,6 +33,8 @@ class CollectiveCalls {
 
   /// Of collective `index`, when it ran last: until when it waited for which peer.
   std::vector<collectives::Arrival> arrivals(int index) const;
+  /// Adds the seconds from `since` until each peer's message came, by rank.
+  void addWaits(int index, std::chrono::steady_clock::time_point since, std::span<double> seconds) const;
 
  private:
   class Implementation;

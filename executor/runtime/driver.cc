@@ -36,6 +36,7 @@ Status Driver::stepEverywhere(const StepInput& input, GatherLogits gather, StepO
   StepOutput mine;
   EXO_TRY(engine_.step(input, &mine));
   if (gather == GatherLogits::kToRankZero) EXO_TRY(gatherLogits(mine));
+  if (!mine.statistics.empty()) EXO_TRY(gatherStatistics(mine));
   if (output != nullptr) *output = mine;
   return {};
 }
@@ -73,6 +74,24 @@ Status Driver::makeRoomForLogits(int64_t rows) {
   } catch (const std::bad_alloc&) {
     return makeError(ErrorCode::kDoesNotFit, "no memory for ", rows, " rows of logits over a vocabulary of ", vocabulary);
   }
+  return {};
+}
+
+Status Driver::gatherStatistics(StepOutput& output) {
+  statistics_.assign(output.statistics.begin(), output.statistics.end());
+  const uint64_t bytes = statistics_.size() * sizeof(codegen::RowStatistics);
+  const int world = mesh_ == nullptr ? 1 : mesh_->world();
+  for (int rank = 1; rank < world; ++rank) {
+    EXO_TRY(receiveMessage(*mesh_, rank, message_, bytes, timeout_, timeout_, "statistics"));
+    if (message_.size() != bytes)
+      return makeError(ErrorCode::kMismatch, ErrorScope::kLink, "rank ", rank, " sent ", message_.size(), " bytes that are not the statistics of ", statistics_.size(), " rows");
+    for (size_t row = 0; row < statistics_.size(); ++row) {
+      codegen::RowStatistics theirs;
+      std::memcpy(&theirs, message_.data() + row * sizeof(theirs), sizeof(theirs));
+      statistics_[row].merge(theirs);
+    }
+  }
+  output.statistics = statistics_;
   return {};
 }
 

@@ -12,11 +12,12 @@
 
 #include "executor/runtime/engine.h"
 #include "executor/runtime/step_message.h"
+#include "executor/runtime/step_runner.h"
 #include "ir/base/result.h"
 
 namespace exo::runtime {
 
-class Driver {
+class Driver final : public StepRunner {
  public:
   /// The engine of rank 0, and its mesh (null for one rank) with a link to every rank; both outlive the driver. `timeout`:
   /// of a message to or from a follower.
@@ -24,10 +25,11 @@ class Driver {
 
   /// One step of all ranks. kInvalidInput for an input out of range: nothing was sent then. Any other error (kPeerLost,
   /// kTimeout, kMismatch) breaks the job: every later step returns it too.
-  Status step(const StepInput& input, GatherLogits gather, StepOutput* output);
+  Status step(const StepInput& input, GatherLogits gather, StepOutput* output) override;
 
-  /// [rows, vocab_size] of the last step with GatherLogits::kToRankZero; valid until the next one.
-  std::span<const float> logits() const { return logits_; }
+  std::span<const float> logits() const override { return logits_; }
+  const StepLimits& limits() const override { return engine_.limits(); }
+  std::span<const double> peerWaits() const override { return engine_.peerWaits(); }
 
   /// Tells the followers to return; nothing the second time. After a broken job: its error, and nothing can be told any
   /// more; dropping the mesh is what ends followers that still wait.
@@ -41,6 +43,7 @@ class Driver {
   Status stepEverywhere(const StepInput& input, GatherLogits gather, StepOutput* output);
   Status broadcast(const StepMessage& message);
   Status gatherLogits(const StepOutput& output);
+  Status gatherStatistics(StepOutput& output);
   Status placeColumns(int rank, uint64_t begin, uint64_t columns, int64_t rows, const std::byte* data);
 
   Engine& engine_;
@@ -51,6 +54,7 @@ class Driver {
   std::optional<Error> broken_;
   std::vector<std::byte> message_;
   std::vector<float> logits_;
+  std::vector<codegen::RowStatistics> statistics_;   // of the last step, all ranks' parts together
   std::vector<bool> covered_;        // per column of the vocabulary
 };
 

@@ -103,6 +103,8 @@ class Engine::Implementation {
     EXO_TRY(compile(options));
     EXO_TRY(allocate());
     EXO_ASSIGN(splitter_, AttentionSplitter::create(program_, pool_->size()));
+    statistics_.resize(static_cast<size_t>(limits_.max_rows));
+    peer_waits_.resize(program_.world_size());
     EXO_ASSIGN(weights_, loadWeights(program_, weights, *pool_, options.progress, options.weight_cache));
     EXO_ASSIGN(collectives_, CollectiveCalls::create(program_, mesh, options.timeout));
     lead_rows_ = std::make_unique<LeadRows>(mostRows(), codegen::kRowBlock, pool_->size());
@@ -122,7 +124,7 @@ class Engine::Implementation {
       broken_ = *failure_;
       return *std::move(failure_);
     }
-    if (output != nullptr) *output = outputs(input.numRows());
+    if (output != nullptr) *output = outputs(input);
     return {};
   }
 
@@ -142,6 +144,7 @@ class Engine::Implementation {
     return all;
   }
 
+  std::span<const double> peerWaits() const { return peer_waits_; }
   EngineMemory memory() const { return {weights_.memory.size(), caches_.size(), arena_.size(), scratch_.size() + splitter_.bytes()}; }
 
   Program program_;
@@ -241,7 +244,11 @@ class Engine::Implementation {
              .page_table = input.page_table.data(),
              .page_table_stride = input.page_table_stride,
              .sequence_begin = input.sequence_begin.data(),
-             .split = splitter_.forStep(input)};
+             .split = splitter_.forStep(input),
+             .controls = input.controls.rows.empty() ? nullptr : &input.controls,
+             .statistics = statistics_.data(),
+             .mask_words = codegen::maskWords(limits_.vocab_size)};
+    std::fill_n(statistics_.begin(), input.controls.rows.size(), codegen::RowStatistics{});
     for (const InputBuffer& buffer : inputs_) {
       const std::span<const int32_t> array = arrayOf(input, buffer.source);
       if (!array.empty()) std::memcpy(buffer.data, array.data(), array.size_bytes());
@@ -440,14 +447,18 @@ class Engine::Implementation {
   }
 
   void runCollective(const ResolvedCall& call, int index) {
+    const Clock::time_point begin = Clock::now();
     Status status = collectives_->run(call.collective, call.args.rows);
+    collectives_->addWaits(call.collective, begin, peer_waits_);
     if (status.ok()) return;
     failure_ = std::move(status).error().note("in call \"" + program_.calls(index).name() + "\" on rank " + std::to_string(program_.rank()));
     failed_.store(true, std::memory_order_relaxed);   // seen by the others behind the call's barrier
   }
 
-  StepOutput outputs(int64_t rows) const {
+  StepOutput outputs(const StepInput& input) const {
+    const int64_t rows = input.numRows();
     StepOutput output{.rows = rows};
+    if (input.wantsStatistics()) output.statistics = std::span(statistics_).first(static_cast<size_t>(rows));
     if (program_.has_output_values()) {
       output.candidates = static_cast<int64_t>(program_.buffers(static_cast<int>(program_.output_values())).columns());
       const size_t count = static_cast<size_t>(rows * output.candidates);
@@ -480,6 +491,8 @@ class Engine::Implementation {
   std::vector<std::vector<ProfileEvent>> events_;   // by thread
   std::vector<InputBuffer> inputs_;
   codegen::StepView view_;
+  std::vector<double> peer_waits_;                  // [world_size] seconds
+  std::vector<codegen::RowStatistics> statistics_;  // [max_rows] of the last step
   AttentionSplitter splitter_;
   int64_t bound_tokens_ = -1, bound_rows_ = -1, bound_chunks_ = -1;  // that the calls' rows and units are for
   std::atomic<bool> failed_{false};
@@ -502,6 +515,7 @@ const Program& Engine::program() const { return implementation_->program_; }
 const StepLimits& Engine::limits() const { return implementation_->limits_; }
 codegen::Isa Engine::isa() const { return implementation_->isa_; }
 int Engine::threads() const { return implementation_->pool_->size(); }
+std::span<const double> Engine::peerWaits() const { return implementation_->peerWaits(); }
 EngineMemory Engine::memory() const { return implementation_->memory(); }
 void Engine::setProfiling(Profiling profiling) { implementation_->setProfiling(profiling); }
 std::vector<ProfileEvent> Engine::profile() const { return implementation_->profile(); }

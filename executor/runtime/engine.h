@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,8 @@ class Engine {
   codegen::Isa isa() const;
   int threads() const;
   EngineMemory memory() const;
+  /// Seconds that collectives waited for each rank, in all steps so far; waits for several ranks overlap.
+  std::span<const double> peerWaits() const;
 
   /// Off by default; switching clears the profile.
   void setProfiling(Profiling profiling);

@@ -37,6 +37,7 @@ Status follow(Engine& engine, transport::Mesh& mesh, std::chrono::milliseconds t
     StepOutput output;
     EXO_TRY(engine.step(message.input, &output));
     if (message.gather == GatherLogits::kToRankZero) EXO_TRY(sendLogits(engine, mesh, output, timeout, logits));
+    if (!output.statistics.empty()) EXO_TRY(sendMessage(mesh, 0, std::as_bytes(output.statistics), timeout, "statistics"));
   }
 }
 

@@ -1,5 +1,9 @@
 #include "executor/runtime/step.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 namespace exo::runtime {
 namespace {
 
@@ -32,6 +36,29 @@ Status checkPages(const StepInput& input, const StepLimits& limits, int64_t sequ
   return {};
 }
 
+Status checkControl(const codegen::RowControl& control, const codegen::RowControls& controls, size_t mask_words) {
+  if (control.edits_begin > control.edits_end || control.edits_end > controls.edits.size())
+    return invalid("a row's edits are [", control.edits_begin, ", ", control.edits_end, ") of ", controls.edits.size());
+  if (control.mask != codegen::RowControl::kNoMask && (control.mask < 0 || static_cast<size_t>(control.mask) >= controls.masks.size() / mask_words))
+    return invalid("a row's mask is ", control.mask, " of ", controls.masks.size() / mask_words);
+  if (!(control.inverse_temperature > 0) || !std::isfinite(control.inverse_temperature))
+    return invalid("a row's inverse temperature must be above 0, got ", control.inverse_temperature);
+  return {};
+}
+
+Status checkControls(const StepInput& input, const StepLimits& limits) {
+  const codegen::RowControls& controls = input.controls;
+  const auto mask_words = static_cast<size_t>(codegen::maskWords(limits.vocab_size));
+  if (!controls.rows.empty() && controls.rows.size() != input.rows.size())
+    return invalid("controls must be one per row, ", input.rows.size(), ", got ", controls.rows.size());
+  if (controls.masks.size() % mask_words != 0) return invalid("masks must have ", mask_words, " words each, got ", controls.masks.size());
+  for (const codegen::LogitEdit& edit : controls.edits)
+    if (!(edit.divisor > 0) || !std::isfinite(edit.divisor) || !(edit.addend < std::numeric_limits<float>::infinity()))
+      return invalid("the edit of token ", edit.id, " is out of range: divisor ", edit.divisor, ", addend ", edit.addend);
+  for (const codegen::RowControl& control : controls.rows) EXO_TRY(checkControl(control, controls, mask_words));
+  return {};
+}
+
 Status checkSequence(const StepInput& input, const StepLimits& limits, int64_t sequence) {
   const int64_t begin = input.sequence_begin[sequence], end = input.sequence_begin[sequence + 1];
   if (begin < 0 || end <= begin || end > input.numTokens())
@@ -52,6 +79,10 @@ Status checkSequence(const StepInput& input, const StepLimits& limits, int64_t s
 
 }  // namespace
 
+bool StepInput::wantsStatistics() const {
+  return std::any_of(controls.rows.begin(), controls.rows.end(), [](const codegen::RowControl& row) { return (row.flags & codegen::RowControl::kStatistics) != 0; });
+}
+
 StepLimits stepLimits(const program::Program& program) {
   return {.max_tokens = static_cast<int64_t>(program.max_tokens()),
           .max_rows = static_cast<int64_t>(program.max_rows()),
@@ -68,7 +99,7 @@ Status validate(const StepInput& input, const StepLimits& limits) {
   for (int64_t s = 0; s < input.numSequences(); ++s) EXO_TRY(checkSequence(input, limits, s));
   for (const int32_t row : input.rows)
     if (row < 0 || row >= input.numTokens()) return invalid("row ", row, " is not one of the ", input.numTokens(), " tokens of the step");
-  return {};
+  return checkControls(input, limits);
 }
 
 }  // namespace exo::runtime

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "codegen/logits.h"
 #include "codegen/program.pb.h"
 #include "ir/base/result.h"
 
@@ -18,11 +19,14 @@ struct StepInput {
   std::span<const int32_t> sequence_begin;   // [S + 1] first token of each sequence, then T
   std::span<const int32_t> page_table;       // [S, page_table_stride] cache pages in order; unused entries may be anything
   int64_t page_table_stride = 0;
-  std::span<const int32_t> rows;             // [R] indices of tokens whose logits are wanted; may be empty
+  std::span<const int32_t> rows;             // [R] indices of tokens whose logits are wanted; may be empty, and name a token more than once
+  codegen::RowControls controls;             // none, or one per row
 
   int64_t numTokens() const { return static_cast<int64_t>(tokens.size()); }
   int64_t numSequences() const { return static_cast<int64_t>(sequence_begin.size()) - 1; }
   int64_t numRows() const { return static_cast<int64_t>(rows.size()); }
+  /// Whether any row wants statistics.
+  bool wantsStatistics() const;
 };
 
 /// Views into the engine's memory, valid until its next step. Empty where this rank has no such output.
@@ -32,7 +36,8 @@ struct StepOutput {
   std::span<const float> values;             // [R, k] logits of the best tokens, best first
   std::span<const int32_t> ids;              // [R, k] their ids; -1 is padding
   int64_t logits_columns = 0;                // this rank's part of the vocabulary
-  std::span<const float> logits;             // [R, logits_columns]
+  std::span<const float> logits;             // [R, logits_columns]; rows with edits or a mask have been changed by them
+  std::span<const codegen::RowStatistics> statistics;   // [R] of this rank's part (Engine) or all (Driver); empty unless wanted
 };
 
 /// What bounds a step; a part of the program.

@@ -1,5 +1,6 @@
 // The step descriptor: what rank 0 tells the others before every step. Little endian, as every supported host:
-// [StepMessageHeader][tokens T][positions T][sequence T][sequence_begin S+1][page_table S x stride][rows R], i32 each.
+// [StepMessageHeader][controls, as many as controlled_rows][tokens T][positions T][sequence T][sequence_begin S+1]
+// [page_table S x stride][rows R][edits][masks], 4 bytes each but for controls (40) and edits (12).
 #pragma once
 
 #include <cstddef>
@@ -24,6 +25,7 @@ struct StepMessageHeader {
   GatherLogits gather = GatherLogits::kNo;
   uint64_t number = 0;            // of the step, from 0: both sides count
   uint32_t tokens = 0, sequences = 0, rows = 0, page_table_stride = 0;
+  uint32_t controlled_rows = 0, edits = 0, mask_words = 0, reserved = 0;
 };
 
 struct StepMessage {

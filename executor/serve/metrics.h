@@ -20,7 +20,7 @@ struct DurationHistogram {
 
 struct PeerWait {
   int rank = 0;
-  double seconds = 0;   // that rank 0 waited for it, inside steps, in all
+  double seconds = 0;   // that rank 0 waited for it inside steps, in all; waits for several overlap
 };
 
 struct Metrics {

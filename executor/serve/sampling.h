@@ -12,7 +12,7 @@
 namespace exo::serve {
 
 /// In the order in which they act: logits are penalised and biased, masked by the constraint, divided by the temperature; then
-/// top_k, typical_p, top_p and min_p each leave some of the most likely tokens, and one of those is drawn. The likeliest token always stays.
+/// top_k, typical_p, top_p and min_p each leave some tokens, at least one, of those the one before left, and one is drawn.
 struct SamplingParameters {
   float temperature = 0;          // 0: greedy, the likeliest token; up to 100
   int64_t top_k = 0;              // this many likeliest tokens; 0: all

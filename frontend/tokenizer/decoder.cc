@@ -38,6 +38,20 @@ class ByteLevelStage : public DecoderStage {
   std::string bytes_;
 };
 
+int hexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+/// The byte that "<0xE2>" spells; -1 for other pieces.
+int byteOf(std::string_view piece) {
+  if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return -1;
+  const int high = hexDigit(piece[3]), low = hexDigit(piece[4]);
+  return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
 /// A run of byte tokens is one text or, as a whole, one U+FFFD per byte: it is settled when the run ends.
 class ByteFallbackStage : public DecoderStage {
  public:
@@ -60,17 +74,6 @@ class ByteFallbackStage : public DecoderStage {
   }
 
  private:
-  static int hexDigit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    return -1;
-  }
-  static int byteOf(std::string_view piece) {
-    if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return -1;
-    const int high = hexDigit(piece[3]), low = hexDigit(piece[4]);
-    return high < 0 || low < 0 ? -1 : high * 16 + low;
-  }
   std::string run_;
 };
 
@@ -79,18 +82,20 @@ class FuseStage : public DecoderStage {
   void push(std::string_view piece, Sink& out) override { out.emplace_back(piece); }
 };
 
+std::string replaced(std::string_view piece, const std::string& from, const std::string& to) {
+  std::string text;
+  size_t done = 0;
+  for (size_t at = piece.find(from); at != std::string_view::npos; at = piece.find(from, done)) {
+    text.append(piece, done, at - done).append(to);
+    done = at + from.size();
+  }
+  return text.append(piece, done);
+}
+
 class ReplaceStage : public DecoderStage {
  public:
   explicit ReplaceStage(ReplaceDecoder step) : step_(std::move(step)) {}
-  void push(std::string_view piece, Sink& out) override {
-    std::string text;
-    size_t done = 0;
-    for (size_t at = piece.find(step_.from); at != std::string_view::npos; at = piece.find(step_.from, done)) {
-      text.append(piece, done, at - done).append(step_.to);
-      done = at + step_.from.size();
-    }
-    out.push_back(text.append(piece, done));
-  }
+  void push(std::string_view piece, Sink& out) override { out.push_back(replaced(piece, step_.from, step_.to)); }
 
  private:
   ReplaceDecoder step_;
@@ -297,6 +302,24 @@ Result<std::vector<DecoderStep>> parseDecoder(const JsonNode& node) {
   EXO_TRY(parseNested(node, 0, steps));
   EXO_TRY(checkOrder(node, steps));
   return steps;
+}
+
+std::string bytesOfPiece(const std::vector<DecoderStep>& steps, std::string_view piece) {
+  std::string bytes(piece);
+  for (const DecoderStep& step : steps) {
+    if (std::holds_alternative<ByteLevelDecoder>(step)) {
+      std::string decoded;
+      appendFromByteAlphabet(decoded, bytes);
+      bytes = std::move(decoded);
+    } else if (std::holds_alternative<ByteFallbackDecoder>(step)) {
+      if (const int byte = byteOf(bytes); byte >= 0) bytes = std::string(1, static_cast<char>(byte));
+    } else if (const auto* replace = std::get_if<ReplaceDecoder>(&step)) {
+      bytes = replaced(bytes, replace->from, replace->to);
+    } else if (const auto* metaspace = std::get_if<MetaspaceDecoder>(&step)) {
+      bytes = replaced(bytes, metaspace->replacement, " ");
+    }
+  }
+  return bytes;
 }
 
 DecoderChain::DecoderChain(const std::vector<DecoderStep>& steps) {

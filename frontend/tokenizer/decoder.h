@@ -28,6 +28,9 @@ using DecoderStep =
 /// The steps in order. Error kUnsupported names what is not done.
 Result<std::vector<DecoderStep>> parseDecoder(const JsonNode& node);
 
+/// The bytes that one piece stands for, wherever in a text it is; several pieces may spell one character.
+std::string bytesOfPiece(const std::vector<DecoderStep>& steps, std::string_view piece);
+
 class DecoderStage {
  public:
   using Sink = std::vector<std::string>;

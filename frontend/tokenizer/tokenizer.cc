@@ -217,6 +217,11 @@ std::optional<std::string> Tokenizer::idToToken(int32_t id) const {
 
 bool Tokenizer::isSpecial(int32_t id) const { return parts_->added_tokens.isSpecial(id); }
 
+std::string Tokenizer::tokenBytes(int32_t id) const {
+  const std::string* token = parts_->vocabulary.token(id);
+  return token == nullptr ? "" : bytesOfPiece(parts_->decoder, *token);
+}
+
 std::optional<int32_t> Tokenizer::bosId() const { return parts_->bos_id; }
 
 std::vector<int32_t> Tokenizer::eosIds() const {

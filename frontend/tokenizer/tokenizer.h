@@ -51,6 +51,9 @@ class Tokenizer {
   /// The token as the file spells it ("Ġthe"), or nothing for an id without token.
   std::optional<std::string> idToToken(int32_t id) const;
   bool isSpecial(int32_t id) const;
+  /// What the token adds to a text, as bytes: with those of its neighbours a character may become whole. Spaces that the decoder strips at
+  /// a text's beginning are there. Empty for an id without token.
+  std::string tokenBytes(int32_t id) const;
 
   std::optional<int32_t> bosId() const;      ///< "bos_token" of tokenizer_config.json
   std::vector<int32_t> eosIds() const;       ///< "eos_token" of it: none or one; generation_config.json may know more

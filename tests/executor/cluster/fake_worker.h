@@ -1,7 +1,10 @@
 // An engine's stand-in: tokens count up from the prompt's last, and it fails when told to.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <deque>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -39,34 +42,73 @@ class FakeWorker : public Worker {
     }
     return makeError(ErrorCode::kCancelled, "told to stop");
   }
-  Result<GenerateStats> generate(const GenerateRequest& request, GenerateSink& sink, const std::atomic<bool>& cancel) override {
-    if (request.prompt[0] == kBadRequest) return invalid("this prompt is refused");
-    if (request.prompt[0] == kBrokenEngine) return makeError(ErrorCode::kIo, ErrorScope::kRank, "rank 0's fake engine broke");
-    if (request.want_logits) {
-      std::vector<float> row(kNumLogits);
-      for (size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(i);
-      EXO_TRY(sink.logits(0, 0, kNumLogits, row));
-    }
-    GenerateStats stats{.prompt_tokens = static_cast<int64_t>(request.prompt.size())};
-    for (int64_t i = 1; i <= request.max_tokens; ++i) {
-      if (stop_.waitFor(token_time_)) return makeError(ErrorCode::kCancelled, ErrorScope::kLink, "stopped in a step");
-      if (cancel) {
-        stats.reason = FinishReason::kCancelled;
-        return stats;
+  Result<uint64_t> submit(std::shared_ptr<GenerateJob> job) override {
+    const std::lock_guard lock(mutex_);
+    jobs_.push_back(std::move(job));
+    return ++submitted_;
+  }
+  void cancel(uint64_t) override {}   // seen in the job
+  ServeCounts counts() const override { return {.tokens = tokens_}; }
+  /// One job after the other.
+  Status serve() override {
+    while (!stop_.requested()) {
+      const std::shared_ptr<GenerateJob> job = front();
+      if (job == nullptr) {
+        stop_.waitFor(std::chrono::milliseconds(1));
+        continue;
       }
-      EXO_TRY(sink.token(request.prompt.back() + static_cast<int32_t>(i)));
-      ++stats.generated_tokens;
+      const Result<GenerateStats> result = generate(*job);
+      if (!result.ok() && result.error().scope() != ErrorScope::kRequest) return result.error();
+      job->finish(result);
+      const std::lock_guard lock(mutex_);
+      jobs_.pop_front();
     }
-    return stats;
+    return {};
+  }
+  void finish(const Error& error) override {
+    const std::lock_guard lock(mutex_);
+    for (const auto& job : jobs_) job->finish(error);
   }
 
   std::chrono::milliseconds break_after{0};  // follow() fails then; 0: never
   const Session& session() const { return session_; }
 
  private:
+  std::shared_ptr<GenerateJob> front() {
+    const std::lock_guard lock(mutex_);
+    return jobs_.empty() ? nullptr : jobs_.front();
+  }
+
+  Result<GenerateStats> generate(GenerateJob& job) {
+    const GenerateRequest& request = job.request();
+    if (request.prompt[0] == kBadRequest) return invalid("this prompt is refused");
+    if (request.prompt[0] == kBrokenEngine) return makeError(ErrorCode::kIo, ErrorScope::kRank, "rank 0's fake engine broke");
+    if (request.want_logits) {
+      std::vector<float> row(kNumLogits);
+      for (size_t i = 0; i < row.size(); ++i) row[i] = static_cast<float>(i);
+      EXO_TRY(job.logits(0, 0, kNumLogits, row));
+    }
+    GenerateStats stats{.prompt_tokens = static_cast<int64_t>(request.prompt.size())};
+    for (int64_t i = 1; i <= request.max_tokens; ++i) {
+      if (stop_.waitFor(token_time_)) return makeError(ErrorCode::kCancelled, ErrorScope::kLink, "stopped in a step");
+      if (job.cancelled()) {
+        stats.reason = FinishReason::kCancelled;
+        return stats;
+      }
+      EXO_TRY(job.token(request.prompt.back() + static_cast<int32_t>(i)));
+      ++stats.generated_tokens;
+      ++tokens_;
+    }
+    return stats;
+  }
+
   StopSignal& stop_;
   std::chrono::milliseconds token_time_;
   Session session_;
+  std::mutex mutex_;
+  std::deque<std::shared_ptr<GenerateJob>> jobs_;   // the first is being carried out
+  uint64_t submitted_ = 0;
+  std::atomic<uint64_t> tokens_ = 0;
 };
 
 /// The options of rank `rank` of nodes "a", "b", "c", ... with everything that must agree made up.

@@ -13,7 +13,7 @@
 #include "executor/cluster/link_probe.h"
 #include "executor/cluster/measure.h"
 #include "executor/cluster/membership.h"
-#include "executor/cluster/request_queue.h"
+#include "executor/cluster/generate_job.h"
 #include "executor/cluster/run.h"
 #include "executor/cluster/security.h"
 #include "executor/cluster/tls_log.h"
@@ -133,34 +133,29 @@ TEST(Errors, TravelWhole) {
   EXPECT_EQ(read.message()[0], '?');
 }
 
-TEST(Queue, AClosedQueueAnswersThoseWhoWait) {
-  RequestQueue queue;
-  auto waiting = queue.submit({.prompt = {1}, .max_tokens = 1, .eos_ids = {}});
-  ASSERT_TRUE(waiting.ok());
-  queue.close(makeError(ErrorCode::kCancelled, "over"));
-  const auto event = (*waiting)->next(0ms);
+TEST(Job, WhatCameBeforeTheEndIsDeliveredThenTheEnd) {
+  GenerateJob job({.prompt = {1}, .max_tokens = 1, .eos_ids = {}});
+  EXPECT_TRUE(job.token(7).ok());
+  job.finish(makeError(ErrorCode::kCancelled, "over"));
+  EXPECT_FALSE(job.token(8).ok());
+  EXPECT_EQ(job.next(0ms)->token(), 7);
+  const auto event = job.next(0ms);
   ASSERT_TRUE(event && event->has_error());
   EXPECT_EQ(event->error().message(), "over");
-  EXPECT_FALSE(queue.submit({.prompt = {1}, .max_tokens = 1, .eos_ids = {}}).ok());
-  EXPECT_EQ(queue.take(0ms), nullptr);
+  EXPECT_FALSE(job.next(0ms));
 }
 
-TEST(Queue, IsBounded) {
-  RequestQueue queue;
-  int accepted = 0;
-  while (accepted < 1000 && queue.submit({.prompt = {1}, .max_tokens = 1, .eos_ids = {}}).ok()) ++accepted;
-  EXPECT_EQ(accepted, 64);
-}
-
-TEST(Queue, CancelledRequestsAreNotRun) {
-  RequestQueue queue;
-  auto first = queue.submit({.prompt = {1}, .max_tokens = 1, .eos_ids = {}});
-  auto second = queue.submit({.prompt = {2}, .max_tokens = 1, .eos_ids = {}});
-  (*first)->cancel();
-  const auto job = queue.take(0ms);
-  ASSERT_NE(job, nullptr);
-  EXPECT_EQ(job->request().prompt[0], 2);
-  EXPECT_FALSE((*first)->token(1).ok());
+TEST(Job, AClientThatReadsNothingIsGivenUpAndHoldsNobodyUp) {
+  GenerateJob job({.prompt = {1}, .max_tokens = 1, .eos_ids = {}});
+  const std::vector<float> row(size_t{1} << 18);
+  for (int i = 0; i < 63; ++i) ASSERT_TRUE(job.logits(i, 0, 1 << 18, row).ok());   // just below 64 MiB
+  const auto start = std::chrono::steady_clock::now();
+  Status status;
+  for (int i = 0; i < 100'000 && status.ok(); ++i) status = job.token(i);
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.error().code(), ErrorCode::kTimeout);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);
+  EXPECT_TRUE(job.cancelled());
 }
 
 class RecordingLink : public MemberLink {

@@ -9,7 +9,7 @@
 
 #include "executor/runtime/driver.h"
 #include "executor/runtime/follower.h"
-#include "executor/runtime/generation.h"
+#include "executor/serve/generation.h"
 #include "executor/transport/simulated.h"
 #include "tests/executor/runtime/tiny_model.h"
 
@@ -17,6 +17,8 @@ namespace exo::runtime {
 namespace {
 
 using namespace std::chrono_literals;
+using serve::Generator;
+using serve::SamplingParameters;
 using testing::Ffn;
 using transport::Mesh;
 using transport::SimulatedNetwork;
@@ -226,7 +228,7 @@ TEST(MultiRankFailure, APeerKilledInTheMiddleIsAnErrorWithinTheTimeout) {
     auto again = generator.generate({.prompt = kPrompt, .max_tokens = 1});
     ASSERT_FALSE(again.ok());
     EXPECT_EQ(again.error().message(), result.error().message());
-    EXPECT_EQ(generator.cache().freePages(), generator.cache().numPages());
+    EXPECT_EQ(generator.pages().used(), 0);
     (void)job.end();
     for (int rank = 1; rank < 3; ++rank) EXPECT_FALSE(job.followed(rank).ok()) << rank;
   }

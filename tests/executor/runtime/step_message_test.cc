@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "executor/runtime/batch.h"
 
@@ -35,6 +36,51 @@ TEST(StepMessage, RoundTrips) {
   EXPECT_TRUE(equal(message->input.sequence_begin, {0, 3, 4}));
   EXPECT_TRUE(equal(message->input.page_table, {3, 1, 2, 0}));
   EXPECT_TRUE(equal(message->input.rows, {2, 3}));
+}
+
+TEST(StepMessage, ControlsTravelWithTheirRows) {
+  Batch batch;
+  batch.add(std::vector<int32_t>{5, 6}, 0, std::vector<int32_t>{3}, WantRows::kLast, 2);
+  const std::vector<codegen::RowControl> rows = {{.flags = codegen::RowControl::kStatistics},
+                                                 {.seed = 1ull << 40, .position = 2, .edits_begin = 0, .edits_end = 2, .mask = 0, .inverse_temperature = 0.5f, .flags = codegen::RowControl::kDraw}};
+  const std::vector<codegen::LogitEdit> edits = {{7, 1.5f, -1}, {99, 1, -std::numeric_limits<float>::infinity()}};
+  const std::vector<uint32_t> masks = {1, 2, 3, 4};
+  StepInput input = batch.input();
+  input.controls = {rows, edits, masks};
+  std::vector<std::byte> bytes;
+  encode({.number = 3, .input = input}, bytes);
+  EXPECT_LE(bytes.size(), maxStepMessageBytes(kLimits));
+  const auto message = decode(bytes, kLimits);
+  ASSERT_TRUE(message.ok()) << message.error();
+  EXPECT_TRUE(std::ranges::equal(message->input.rows, std::vector<int32_t>{1, 1}));
+  const codegen::RowControls& got = message->input.controls;
+  ASSERT_EQ(got.rows.size(), 2u);
+  EXPECT_EQ(std::memcmp(got.rows.data(), rows.data(), sizeof(rows[0]) * 2), 0);
+  EXPECT_EQ(std::memcmp(got.edits.data(), edits.data(), sizeof(edits[0]) * 2), 0);
+  EXPECT_TRUE(std::ranges::equal(got.masks, masks));
+  EXPECT_TRUE(message->input.wantsStatistics());
+}
+
+TEST(StepMessage, ControlsOutOfRangeAreRefused) {
+  Batch batch;
+  batch.add(std::vector<int32_t>{5, 6}, 0, std::vector<int32_t>{3}, WantRows::kLast);
+  const std::vector<codegen::LogitEdit> edits = {{7, 1, 1}}, broken = {{7, 0, 1}};
+  const std::vector<uint32_t> masks = {1, 2, 3, 4};
+  const auto refused = [&](std::vector<codegen::RowControl> rows, std::span<const codegen::LogitEdit> with_edits, size_t mask_words, const std::string& words) {
+    StepInput input = batch.input();
+    input.controls = {rows, with_edits, std::span(masks).first(mask_words)};
+    std::vector<std::byte> bytes;
+    encode({.input = input}, bytes);
+    const auto message = decode(bytes, kLimits);
+    ASSERT_FALSE(message.ok()) << words;
+    EXPECT_NE(message.error().message().find(words), std::string::npos) << message.error();
+  };
+  refused({{}, {}}, {}, 0, "controls must be one per row, 1, got 2");
+  refused({{.edits_begin = 0, .edits_end = 2}}, edits, 0, "edits are [0, 2) of 1");
+  refused({{.mask = 1}}, {}, 4, "mask is 1 of 1");
+  refused({{}}, {}, 3, "masks must have 4 words each, got 3");
+  refused({{.inverse_temperature = 0}}, {}, 0, "inverse temperature must be above 0");
+  refused({{.edits_begin = 0, .edits_end = 1}}, broken, 0, "the edit of token 7 is out of range");
 }
 
 TEST(StepMessage, StopRoundTrips) {

@@ -1,4 +1,4 @@
-#include "executor/cluster/request_queue.h"
+#include "executor/cluster/generate_job.h"
 
 #include <algorithm>
 
@@ -7,9 +7,8 @@
 namespace exo::cluster {
 namespace {
 
-constexpr size_t kMaxWaiting = 64;
 constexpr size_t kMaxEventBytes = size_t{64} << 20;
-// A client that reads nothing holds up every other request, so not for long; the other ranks wait for the next step meanwhile.
+// A client that reads no logits holds up every other request, so not for long; the other ranks wait for the next step meanwhile.
 constexpr std::chrono::seconds kClientPatience{10};
 // Of one logits event: gRPC refuses messages above 4 MiB.
 constexpr size_t kChunkFloats = size_t{1} << 18;
@@ -22,7 +21,7 @@ Error clientGone() { return makeError(ErrorCode::kCancelled, "the client has gon
 Status GenerateJob::token(int32_t id) {
   wire::GenerateEvent event;
   event.set_token(id);
-  return push(std::move(event));
+  return push(std::move(event), std::chrono::seconds(0));
 }
 
 Status GenerateJob::logits(int64_t position, int64_t column_begin, int64_t columns, std::span<const float> values) {
@@ -34,16 +33,16 @@ Status GenerateJob::logits(int64_t position, int64_t column_begin, int64_t colum
     chunk->set_column_begin(column_begin + static_cast<int64_t>(begin));
     chunk->set_columns(columns);
     chunk->set_values(part.data(), part.size_bytes());
-    EXO_TRY(push(std::move(event)));
+    EXO_TRY(push(std::move(event), kClientPatience));
   }
   return {};
 }
 
-Status GenerateJob::push(wire::GenerateEvent event) {
+Status GenerateJob::push(wire::GenerateEvent event, std::chrono::seconds patience) {
   const size_t bytes = event.ByteSizeLong() + kEventOverhead;
   {
     std::unique_lock lock(mutex_);
-    const bool room = changed_.wait_for(lock, kClientPatience, [&] {
+    const bool room = changed_.wait_for(lock, patience, [&] {
       return cancelled_ || finished_ || event_bytes_ + bytes <= kMaxEventBytes;
     });
     if (cancelled_ || finished_) return clientGone();
@@ -94,51 +93,6 @@ void GenerateJob::cancel() {
     cancelled_ = true;
   }
   changed_.notify_all();
-}
-
-Result<std::shared_ptr<GenerateJob>> RequestQueue::submit(GenerateRequest request) {
-  auto job = std::make_shared<GenerateJob>(std::move(request));
-  {
-    const std::lock_guard lock(mutex_);
-    if (closed_) return *closed_;
-    if (waiting_.size() >= kMaxWaiting) {
-      return makeError(ErrorCode::kDoesNotFit, kMaxWaiting, " requests are waiting already; try again later");
-    }
-    waiting_.push_back(job);
-  }
-  changed_.notify_all();
-  return job;
-}
-
-std::shared_ptr<GenerateJob> RequestQueue::take(std::chrono::milliseconds timeout) {
-  std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, timeout, [&] { return !waiting_.empty() || closed_; });
-  while (!waiting_.empty()) {
-    std::shared_ptr<GenerateJob> job = std::move(waiting_.front());
-    waiting_.pop_front();
-    if (job->cancelled()) continue;
-    ++running_;
-    return job;
-  }
-  return nullptr;
-}
-
-void RequestQueue::done() { --running_; }
-
-void RequestQueue::close(const Error& error) {
-  std::deque<std::shared_ptr<GenerateJob>> left;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!closed_) closed_ = error;
-    left.swap(waiting_);
-  }
-  for (const std::shared_ptr<GenerateJob>& job : left) job->finish(error);
-  changed_.notify_all();
-}
-
-uint32_t RequestQueue::waiting() const {
-  const std::lock_guard lock(mutex_);
-  return static_cast<uint32_t>(waiting_.size());
 }
 
 }  // namespace exo::cluster

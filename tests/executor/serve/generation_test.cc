@@ -1,4 +1,4 @@
-#include "executor/runtime/generation.h"
+#include "executor/serve/generation.h"
 
 #include <gtest/gtest.h>
 
@@ -6,10 +6,13 @@
 
 #include "tests/executor/runtime/tiny_model.h"
 
-namespace exo::runtime {
+namespace exo::serve {
 namespace {
 
+namespace testing = runtime::testing;
 using testing::Ffn;
+using runtime::Driver;
+using runtime::Engine;
 
 const std::vector<int32_t> kPrompt = {3, 14, 15, 92, 65, 35, 89, 79, 32, 38, 46, 26, 43, 38, 32, 79, 50, 28, 84, 19, 71, 69, 39, 93, 75, 10, 58};
 
@@ -36,7 +39,7 @@ class Generation : public ::testing::Test {
     ASSERT_FALSE(result.ok()) << words;
     EXPECT_EQ(result.error().code(), code);
     EXPECT_NE(result.error().message().find(words), std::string::npos) << result.error();
-    EXPECT_EQ(generator_->cache().freePages(), generator_->cache().numPages());
+    EXPECT_EQ(generator_->pages().used(), 0);
   }
 
   std::unique_ptr<Engine> engine_;
@@ -61,11 +64,10 @@ TEST_F(Generation, GreedyIsTheModelsChoice) {
   EXPECT_EQ(result.tokens, referenceAnswer(kPrompt, 12));
   EXPECT_EQ(seen, result.tokens);
   EXPECT_EQ(result.finish, FinishReason::kLength);
-  EXPECT_EQ(result.stats.prompt_tokens, 27);
-  EXPECT_EQ(result.stats.generated_tokens, 12);
-  EXPECT_GT(result.stats.promptTokensPerSecond(), 0);
-  EXPECT_GT(result.stats.tokensPerSecond(), 0);
-  EXPECT_GT(result.stats.secondsToFirstToken(), 0);
+  EXPECT_EQ(result.usage.prompt_tokens, 27);
+  EXPECT_EQ(result.usage.generated_tokens, 12);
+  EXPECT_GT(result.timings.prompt.count(), 0);
+  EXPECT_GT(result.timings.generation.count(), 0);
 }
 
 TEST_F(Generation, AStopIdEndsAndIsNotPartOfTheAnswer) {
@@ -90,7 +92,7 @@ TEST_F(Generation, CancellingEndsBetweenSteps) {
   const auto result = generate({.prompt = kPrompt, .max_tokens = 100, .cancel = &cancel, .on_token = [&](int32_t) { cancel = ++tokens == 3; }});
   EXPECT_EQ(result.finish, FinishReason::kCancelled);
   EXPECT_EQ(result.tokens.size(), 3u);
-  EXPECT_EQ(generator_->cache().freePages(), generator_->cache().numPages());
+  EXPECT_EQ(generator_->pages().used(), 0);
   cancel = true;
   EXPECT_EQ(generate({.prompt = kPrompt, .max_tokens = 100, .cancel = &cancel}).finish, FinishReason::kCancelled);
 }
@@ -127,11 +129,11 @@ TEST_F(Generation, AFullCacheIsAnErrorOfTheRequest) {
   program::Program program = testing::loadProgram("tiny_llama");
   program.set_num_pages(1);
   start(program);
-  expectRefused({.prompt = std::vector<int32_t>(65, 7), .max_tokens = 1}, ErrorCode::kDoesNotFit, "2 more pages");
+  expectRefused({.prompt = std::vector<int32_t>(65, 7), .max_tokens = 1}, ErrorCode::kDoesNotFit, "65 positions need 2 pages of 64, there are 1");
   // Found while generating, too: 64 positions are one page.
-  expectRefused({.prompt = std::vector<int32_t>(60, 7), .max_tokens = 10}, ErrorCode::kDoesNotFit, "1 more pages");
+  expectRefused({.prompt = std::vector<int32_t>(60, 7), .max_tokens = 10}, ErrorCode::kDoesNotFit, "65 positions need 2 pages");
   EXPECT_EQ(generate({.prompt = std::vector<int32_t>(60, 7), .max_tokens = 5}).tokens.size(), 5u);
 }
 
 }  // namespace
-}  // namespace exo::runtime
+}  // namespace exo::serve
