@@ -1,6 +1,6 @@
 # Made by build.mjs: name and SHA-256 of every file.
 set(EXO_DASHBOARD_FILES
-  app-42bb0ecc60.js 42bb0ecc60eed6c9f97026ac1f3cb51ab8f8b6b11dac738ccacb04dfefff7f04
+  app-bc4d146f17.js bc4d146f176f71fdb51ccabb4aba788208a8b67ebbc3fa7825863ab348de7b1d
   icon-dceac216b8.svg dceac216b89925b4ed8eb9af20fb1d1d36e1c74d47c0943b106664f8a8eeca98
-  index.html c4ede82a9a330d934114dc6d535c9998b9b76ea0997bb32a0093a4b3f3c66f9c
-  style-a5174905a1.css a5174905a135857c1e392e11179ec8d9fd898c99b59184b5e0416fc0916335ba)
+  index.html a8c5f2e8b818785f3db4c03298ec94d1240cede2f16fcd944e79c10f1ad5a5f1
+  style-73207590f3.css 73207590f3a782f0f3094c3661f11864ee7a18e215d5d7d1bffc8583160332da)

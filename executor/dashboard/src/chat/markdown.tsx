@@ -1,9 +1,22 @@
-// Markdown of a model, which is hostile until shown otherwise: marked makes HTML, DOMPurify leaves a short list of elements
-// without styles, images, forms or frames, and links say where they lead and tell nobody where they came from.
+// Markdown of a model, which is hostile until shown otherwise. HTML and images in it are shown as the text they are; what marked
+// makes of the rest goes through DOMPurify, which leaves a short list of elements without styles, forms or frames; links
+// say where they lead and tell nobody where they came from.
 import DOMPurify from 'dompurify';
 import { Marked } from 'marked';
 
-const marked = new Marked({ gfm: true, breaks: true, async: false });
+const kEscapes: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
+const escaped = (text: string) => text.replace(/[&<>"']/g, (character) => kEscapes[character]!);
+const kLineBreak = /^<br\s*\/?>$/i; // models write it inside tables
+
+const marked = new Marked({
+  gfm: true,
+  breaks: true,
+  async: false,
+  renderer: {
+    html: ({ text }) => (kLineBreak.test(text.trim()) ? '<br>' : escaped(text)),
+    image: ({ raw }) => escaped(raw),
+  },
+});
 
 const purifier = DOMPurify(window);
 purifier.addHook('afterSanitizeAttributes', (element) => {

@@ -32,7 +32,7 @@ export function SamplingPanel() {
       {kRanges.map((range) => (
         <label class="field range" key={range.key}>
           <span>
-            {range.label} <output>{now[range.key]}</output>
+            {range.label} <strong>{now[range.key]}</strong>
           </span>
           <input type="range" min={range.min} max={range.max} step={range.step} value={now[range.key]} onInput={(event) => setSampling({ [range.key]: Number(event.currentTarget.value) } as Partial<Sampling>)} />
         </label>

@@ -18,7 +18,7 @@ export function Tokens({ tokens }: { tokens: TokenChoice[] }) {
     <div class="tokens" data-testid="tokens">
       <p class="token-text">
         {tokens.map((token, index) => (
-          <button type="button" key={index} class={`token heat-${heat(token.logprob)}`} aria-pressed={open.value === index} onClick={() => (open.value = open.value === index ? null : index)} onMouseEnter={() => (open.value = index)}>
+          <button type="button" key={index} class={`token heat-${heat(token.logprob)}`} aria-pressed={open.value === index} onClick={() => (open.value = index)} onFocus={() => (open.value = index)} onMouseEnter={() => (open.value = index)}>
             {token.token}
           </button>
         ))}

@@ -18,7 +18,7 @@ export function BlockAnatomy({ shards, block }: { shards: Shards; block: number 
         <h2>
           Inside <code>{shards.blocks[block]!.name}</code>
         </h2>
-        <span class="dim">
+        <span class="dim small">
           {format.bytes(weightBytes)} of weights{kvBytes > 0 && `, ${format.bytes(kvBytes)} of KV cache`}, on {held.length} {held.length === 1 ? 'node' : 'nodes'}
         </span>
       </header>

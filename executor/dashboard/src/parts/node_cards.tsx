@@ -29,7 +29,7 @@ function NodeCard({ node, status }: { node: TopologyNode; status: NodeStatus | n
   return (
     <li class={`card node ${node.rank === null ? 'out' : ''}`} data-testid="node-card" style={{ '--rank-color': rank?.color ?? 'var(--line)' }}>
       <header>
-        <h3>{node.name}</h3>
+        <h2>{node.name}</h2>
         {state && <span class={`pill ${state.replace(' ', '-')}`}>{state}</span>}
       </header>
       <p class="dim small">

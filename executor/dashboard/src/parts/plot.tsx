@@ -51,6 +51,7 @@ export function Plot({ title, lines, minutes, format, most, whole }: Props) {
         axes: [
           {
             ...axis,
+            size: 30,
             splits: (u) => {
               const end = u.data[0]!.at(-1) ?? 0;
               return Array.from({ length: minutes / kMinutesPerTick[minutes]! + 1 }, (_, i) => end - 60 * (minutes - i * kMinutesPerTick[minutes]!));
@@ -78,7 +79,7 @@ export function Plot({ title, lines, minutes, format, most, whole }: Props) {
   return (
     <figure class="card plot" data-testid="plot">
       <figcaption>
-        <h3>{title}</h3>
+        <h2>{title}</h2>
         <ul class="legend">
           {lines.map((line) => {
             const value = smooth((data[line.column] ?? []).slice(-(line.smooth ?? 1)), line.smooth ?? 1).at(-1) ?? null;

@@ -1,5 +1,5 @@
 // The machines and what connects them. d3-force lays them out once per topology; live figures only recolour.
-import { forceCenter, forceCollide, forceLink, forceManyBody, forceSimulation, forceX, forceY, type SimulationNodeDatum } from 'd3-force';
+import { forceCenter, forceCollide, forceLink, forceManyBody, forceSimulation, forceX, forceY, type SimulationLinkDatum, type SimulationNodeDatum } from 'd3-force';
 import { useMemo } from 'preact/hooks';
 import { useSignal } from '@preact/signals';
 import type { Topology as Machines } from '../contract';
@@ -40,14 +40,18 @@ interface Spot extends SimulationNodeDatum {
   name: string;
 }
 
+interface Pull extends SimulationLinkDatum<Spot> {
+  near: boolean; // by what is faster than a network's ordinary way: one rack, one host
+}
+
 /** Positions in [-1, 1]², the same for the same machines. */
 function layout(machines: Machines): Map<string, [number, number]> {
   const spots: Spot[] = machines.nodes.map(({ name }) => ({ name }));
   const index = new Map(spots.map((spot, i) => [spot.name, i]));
-  const pull = machines.links.filter((link) => index.has(link.from) && index.has(link.to)).map((link) => ({ source: index.get(link.from)!, target: index.get(link.to)!, near: link.transport === 'tcp' ? 90 : 45 }));
+  const pull = machines.links.filter((link) => index.has(link.from) && index.has(link.to)).map((link) => ({ source: index.get(link.from)!, target: index.get(link.to)!, near: link.transport !== 'tcp' }));
   forceSimulation(spots)
     .force('charge', forceManyBody().strength(-220))
-    .force('link', forceLink(pull).distance((link) => (link as { near: number }).near).strength(0.25))
+    .force('link', forceLink<Spot, Pull>(pull).distance((link) => (link.near ? 45 : 110)).strength((link) => (link.near ? 0.7 : 0.04)))
     .force('apart', forceCollide(26))
     .force('x', forceX(0).strength(0.04))
     .force('y', forceY(0).strength(0.09))
@@ -72,7 +76,7 @@ export function TopologyGraph() {
   const spots = useMemo(() => layout(machines), [machines]);
   const edges = edgesOf(machines);
   const live = new Map(nodes.value?.map((node) => [node.name, node]));
-  const height = Math.min(360, Math.max(210, machines.nodes.length * 36));
+  const height = Math.min(380, Math.max(210, machines.nodes.length * 36));
   const at = (name: string): [number, number] => {
     const [x, y] = spots.get(name) ?? [0, 0];
     return [width / 2 + x * (width / 2 - 64), height / 2 - 4 + y * (height / 2 - 44)];

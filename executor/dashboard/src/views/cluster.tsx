@@ -11,7 +11,7 @@ export function ClusterView() {
     <>
       <h1 class="unseen">Cluster</h1>
       {hasSeries.value && <Figures />}
-      <section class="machines" aria-label="Nodes">
+      <section class={`machines ${count > 4 ? 'many' : ''}`} aria-label="Nodes">
         {count > 1 && (
           <div class="card">
             <header>
