@@ -19,7 +19,7 @@ async function bodyOf(request) {
 }
 
 /** Options: program (dashboard_fixture), fixture, eventMs between events, key that it wants, chat: text or error to answer with. */
-export async function startMock({ program, fixture, eventMs = 100, key = null }) {
+export async function startMock({ program, fixture, eventMs = 300, key = null }) {
   const files = new Map();
   const mock = { asked: [], cancelled: [], chats: [], gone: 0, chat: { text: 'Hello.' }, streams: new Set() };
 

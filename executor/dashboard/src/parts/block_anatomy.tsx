@@ -60,7 +60,7 @@ function Weight({ step, all }: { step: Of<'weight'>; all: Rank[] }) {
           ))}
         </div>
       )}
-      <span class="by dim">{step.split === 'rows' ? 'by rows' : step.split === 'columns' ? 'by columns: partial sums' : everywhere ? 'not split' : 'whole'}</span>
+      <span class="by dim">{step.split === 'rows' ? 'by rows' : step.split === 'columns' ? <>by columns<span class="more">: partial sums</span></> : everywhere ? 'not split' : 'whole'}</span>
     </>
   );
 }

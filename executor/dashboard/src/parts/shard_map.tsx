@@ -19,11 +19,11 @@ interface Props {
 
 export function ShardMap({ shards, selected, onSelect }: Props) {
   const [holder, width] = useWidth<HTMLDivElement>();
-  const scale = useSignal<'share' | 'bytes'>('share');
+  const all = ranks.value;
+  const scale = useSignal<'share' | 'bytes'>(all.length > 1 ? 'share' : 'bytes'); // one node has all shares
   const columns = useMemo(() => columnsOf(shards), [shards]);
   const runs = useMemo(() => runsOf(columns), [columns]);
   const wires = useMemo(() => columns.map((column) => wiresOf(shards, column.index)), [shards, columns]);
-  const all = ranks.value;
   const largest = Math.max(...columns.map((column) => column.bytes));
   const step = width / columns.length;
   const gap = step > 6 ? 1.5 : step > 3 ? 0.75 : 0;
