@@ -1,9 +1,11 @@
 // dashboard_fixture PLAN_DIRECTORY: what a server with this plan would send, with a scripted load of some minutes, as one JSON
 // object {"state", "series", "events"}: the dashboard's tests get the real thing's JSON without an engine.
+// dashboard_fixture --file PATH ACCEPT_ENCODING: headers and length of a file of the page as JSON, a line break, its bytes.
 #include <cmath>
 #include <iostream>
 
 #include "codegen/plan.h"
+#include "executor/dashboard/dashboard.h"
 #include "executor/serve/state/cluster_state.h"
 #include "executor/serve/state/shard_map.h"
 
@@ -11,7 +13,7 @@ namespace exo::serve {
 namespace {
 
 constexpr double kStart = 1'760'000'000;
-constexpr int kSeconds = 600, kEvents = 20;
+constexpr int kSeconds = 430, kEvents = 20;
 
 /// The load: it swells and falls twice, and its latencies with it.
 double load(int second) { return 0.55 - 0.45 * std::cos(second * 2 * 3.14159265 / 300); }
@@ -91,11 +93,9 @@ std::vector<NodeStatus> nodes(const plan::Plan& plan, int second) {
 
 std::vector<LinkStatus> links(const plan::Plan& plan) {
   std::vector<LinkStatus> out;
-  const plan::Node* first = nullptr;
-  for (const plan::Node& node : plan.nodes())
-    if (node.has_rank() && node.rank() == 0) first = &node;
-  for (const plan::Node& node : plan.nodes())
-    if (node.has_rank() && &node != first) out.push_back({first->name(), node.name(), "tcp", "another host", {}});
+  for (int a = 0; a < plan.nodes_size(); ++a)
+    for (int b = a + 1; b < plan.nodes_size(); ++b)
+      if (plan.nodes(a).has_rank() && plan.nodes(b).has_rank()) out.push_back({plan.nodes(a).name(), plan.nodes(b).name(), "tcp", "another host", {}});
   return out;
 }
 
@@ -126,15 +126,27 @@ Status write(const std::string& directory) {
   return {};
 }
 
+Status writeFile(const std::string& path, const std::string& accept_encoding) {
+  const auto file = dashboard::find(path, accept_encoding);
+  if (!file) return makeError(ErrorCode::kNotFound, "the dashboard has no file ", path);
+  nlohmann::json headers = nlohmann::json::object();
+  for (const auto& [name, value] : file->headers) headers[std::string(name)] = value;
+  std::cout << headers.dump() << "\n";
+  std::cout.write(reinterpret_cast<const char*>(file->bytes.data()), static_cast<std::streamsize>(file->bytes.size()));
+  return {};
+}
+
 }  // namespace
 }  // namespace exo::serve
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::cerr << "usage: dashboard_fixture PLAN_DIRECTORY\n";
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const bool file = arguments.size() == 3 && arguments[0] == "--file";
+  if (!file && arguments.size() != 1) {
+    std::cerr << "usage: dashboard_fixture PLAN_DIRECTORY | --file PATH ACCEPT_ENCODING\n";
     return 2;
   }
-  const exo::Status status = exo::serve::write(argv[1]);
+  const exo::Status status = file ? exo::serve::writeFile(arguments[1], arguments[2]) : exo::serve::write(arguments[0]);
   if (status.ok()) return 0;
   std::cerr << status.error() << "\n";
   return 1;

@@ -1,0 +1,6 @@
+# Made by build.mjs: name and SHA-256 of every file.
+set(EXO_DASHBOARD_FILES
+  app-d95023b1f6.js d95023b1f6403b40dd2a7b65a6557ca6200f460e1df9c3e22e7f045e30dfaf6d
+  icon-dceac216b8.svg dceac216b89925b4ed8eb9af20fb1d1d36e1c74d47c0943b106664f8a8eeca98
+  index.html c7a5e636f0bf8d759962a05875d4aa2a4dfb1872b90395d9d568b5effeab9caf
+  style-fc58cfbecf.css fc58cfbecffa5067cbd21df133f0f9b232f6bc3c9c2336a6e19a770e7e7e3b9f)
