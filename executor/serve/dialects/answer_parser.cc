@@ -190,13 +190,14 @@ void AnswerParser::advance(AnswerPart& part) {
 }
 
 /// Decides by the first characters. True: another state goes on with what is held.
-bool AnswerParser::advanceStart(AnswerPart&) {
+bool AnswerParser::advanceStart(AnswerPart& part) {
   const size_t first = held_.find_first_not_of(kSpace);
   if (first == std::string::npos) return false;
   const std::string_view text = std::string_view(held_).substr(first);
   if (options_.reasoning) {
     if (text.starts_with(kThink)) {
       held_.erase(0, first + std::string_view(kThink).size());
+      part.reasoning_tokens += static_cast<int64_t>(tokens_.size());
       state_ = State::kReasoning;
       skip_space_ = true;
       return true;
@@ -215,6 +216,7 @@ bool AnswerParser::advanceReasoning(AnswerPart& part) {
   held_.erase(0, give);
   if (end == std::string::npos) return false;
   held_.erase(0, std::string_view(kEndThink).size());
+  if (held_.empty()) tokens_.clear();   // the mark's own
   options_.reasoning = false;   // once
   enterContent(true);
   skip_space_ = true;
@@ -250,6 +252,7 @@ bool AnswerParser::advanceToolCall(AnswerPart& part) {
   const std::string text = held_.substr(0, end);
   held_.erase(0, end + std::string_view(kEndToolCall).size());
   endToolCall(text, kToolCall + text + kEndToolCall, part);
+  if (held_.empty() && part.content.empty()) tokens_.clear();   // the mark's own
   state_ = State::kContent;
   skip_space_ = true;
   return true;

@@ -254,13 +254,17 @@ Request headOf(const beast::http::request_parser<beast::http::string_body>& pars
   return head;
 }
 
+/// Nobody is there any more to hear of the error.
+bool connectionLost(error_code error) {
+  namespace http = beast::http;
+  return error && (error.category() == asio::error::get_system_category() || error == asio::error::eof || error == http::error::end_of_stream ||
+                   error == http::error::partial_message);
+}
+
 void Session::headRead(error_code error) {
   if (state_ != State::kReading) return;
   namespace http = beast::http;
-  if (error == http::error::end_of_stream || error == asio::error::operation_aborted || error.category() == asio::error::get_system_category() ||
-      error == http::error::partial_message || error == asio::error::eof) {
-    return close();
-  }
+  if (connectionLost(error)) return close();
   head_ = headOf(*parser_);
   if (error == http::error::header_limit || error == http::error::buffer_overflow) return refuse(431, "the head of the request is too large");
   if (error == http::error::body_limit) return refuse(413, "the body is larger than " + std::to_string(shared_.options.max_body_bytes) + " bytes");
@@ -296,7 +300,7 @@ void Session::bodyRead(error_code error) {
   read_timer_.cancel();
   namespace http = beast::http;
   if (error == http::error::body_limit) return refuse(413, "the body is larger than " + std::to_string(shared_.options.max_body_bytes) + " bytes");
-  if (error == http::error::partial_message || error.category() == asio::error::get_system_category() || error == asio::error::eof) return close();
+  if (connectionLost(error)) return close();
   if (error) return refuse(400, "not an HTTP request: " + error.message());
   dispatch();
 }

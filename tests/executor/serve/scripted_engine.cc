@@ -4,13 +4,6 @@ namespace exo::serve::testing {
 
 using std::chrono::milliseconds;
 
-struct ScriptedEngine::Run {
-  CompletionRequest request;
-  std::shared_ptr<CompletionSink> sink;
-  bool cancelled = false;
-  std::thread thread;
-};
-
 ScriptedEngine::~ScriptedEngine() {
   for (auto& [id, run] : runs_) {
     cancel(id);

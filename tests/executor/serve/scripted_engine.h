@@ -43,7 +43,12 @@ class ScriptedEngine final : public CompletionEngine {
   std::vector<RequestStatus> requests() const override { return {}; }
 
  private:
-  struct Run;
+  struct Run {
+    CompletionRequest request;
+    std::shared_ptr<CompletionSink> sink;
+    bool cancelled = false;
+    std::thread thread;
+  };
   void play(Run& run, const Script& script);
   bool pause(Run& run, std::chrono::milliseconds time);
 
