@@ -102,7 +102,9 @@ TEST_F(OpenApiTest, HasEveryRouteAndNoOther) {
 TEST_F(OpenApiTest, AnswersAreAsDescribed) {
   forEachOperation([&](const std::string& path, const std::string& method, const Json& operation) {
     const Json body = operation.contains("requestBody") ? operation["requestBody"]["content"]["application/json"] : Json();
-    if (!body.is_null()) EXPECT_EQ(mismatch(body["example"], body["schema"]), "") << path;
+    if (!body.is_null()) {
+      EXPECT_EQ(mismatch(body["example"], body["schema"]), "") << path;
+    }
     const auto answer = ask(method, path, body.is_null() ? "" : dump(body["example"]));
     if (!operation["responses"].contains("200")) {
       EXPECT_EQ(answer.status, 400) << path;
@@ -111,7 +113,9 @@ TEST_F(OpenApiTest, AnswersAreAsDescribed) {
     }
     EXPECT_EQ(answer.status, 200) << path << answer.body;
     const Json content = operation["responses"]["200"]["content"];
-    if (content.contains("application/json")) EXPECT_EQ(mismatch(Json::parse(answer.body), content["application/json"]["schema"]), "") << path << answer.body;
+    if (content.contains("application/json")) {
+      EXPECT_EQ(mismatch(Json::parse(answer.body), content["application/json"]["schema"]), "") << path << answer.body;
+    }
   });
 }
 
