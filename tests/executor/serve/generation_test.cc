@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "executor/runtime/driver.h"
+#include "executor/runtime/engine.h"
 #include "tests/executor/runtime/tiny_model.h"
 
 namespace exo::serve {
