@@ -96,7 +96,7 @@ TEST(StepMessage, AnotherVersionIsNamed) {
   bytes[4] = std::byte{9};
   auto message = decode(bytes, kLimits);
   ASSERT_FALSE(message.ok());
-  EXPECT_NE(message.error().message().find("version must be 1, got 9"), std::string::npos);
+  EXPECT_NE(message.error().message().find("version must be 2, got 9"), std::string::npos);
 }
 
 /// Any cut and any changed byte is refused or still a valid step: what decodes has passed validate().
