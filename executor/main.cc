@@ -15,6 +15,7 @@
 #include "executor/cluster/security.h"
 #include "executor/node.h"
 #include "executor/plan_node.h"
+#include "executor/serve/dialects/front.h"
 #include "executor/serve/model_info.h"
 #include "executor/status_pipe.h"
 #include "executor/weight_source.h"
@@ -40,6 +41,11 @@ DEFINE_string(cache_dir, "", "directory for compiled kernels; default: $XDG_CACH
 DEFINE_string(weight_cache_dir, "", "directory for packed weights, which the next start maps; default: $XDG_CACHE_HOME/exo/weights or ~/.cache/exo/weights; none: no cache. Its files may be deleted at any time");
 DEFINE_string(transport, "auto", "how tensors travel: auto (shm on one host, else verbs where it works, else tcp), shm, verbs, tcp");
 DEFINE_string(rdma_device, "", "name[:port[:gid index]] of the device for verbs; default: the fastest port that reaches each peer");
+DEFINE_string(http, "127.0.0.1:52415", "where rank 0 serves the OpenAI, Anthropic and Ollama APIs; none: nowhere. Where the default is taken by another program, only a warning");
+DEFINE_string(api_key_file, "", "file with one key per line; who asks over HTTP must give one of them. Needed at an address beyond this machine");
+DEFINE_string(http_origins, "", "origins of web pages that may ask, with commas; others than this server's own are refused");
+DEFINE_string(http_hosts, "", "names by which this server is asked for, with commas, besides its address and localhost");
+DEFINE_bool(http_without_key, false, "let everybody who reaches --http use the model");
 DEFINE_string(profile, "", "write what every thread did in every step to this file at the end, for Perfetto or chrome://tracing");
 DEFINE_bool(die_with_parent, false, "end at once when the process that started this one ends");
 DEFINE_int32(status_fd, -1, "descriptor to write events to, as lines of JSON");
@@ -54,7 +60,8 @@ constexpr double kMaxSeconds = 86'400;
 
 const std::vector<std::string> kFlags = {"plan",         "node",         "listen",    "coordinator", "threads",         "isa",
                                          "model",        "weights_from_peer", "random_weights", "secret_file", "join_timeout", "peer_timeout", "step_timeout",
-                                         "cache_dir",    "weight_cache_dir", "transport",    "tune", "rdma_device", "die_with_parent", "status_fd", "measure_only", "profile"};
+                                         "cache_dir",    "weight_cache_dir", "transport",    "tune", "rdma_device", "die_with_parent", "status_fd", "measure_only", "profile",
+                                         "http", "api_key_file", "http_origins", "http_hosts", "http_without_key"};
 
 std::string helpText() {
   return std::string("exo-exec ") + kVersion +
@@ -143,6 +150,26 @@ Result<EngineWorkerOptions> workerOptions(StatusPipe& pipe) {
   return options;
 }
 
+/// What rank 0 serves at --http; nothing with "none".
+Result<std::optional<serve::FrontSettings>> frontFlags() {
+  if (FLAGS_http == "none") return std::optional<serve::FrontSettings>();
+  EXO_ASSIGN(serve::FrontSettings settings, serve::frontSettings({FLAGS_http, FLAGS_api_key_file, FLAGS_http_origins, FLAGS_http_hosts, FLAGS_http_without_key}));
+  return std::optional<serve::FrontSettings>(std::move(settings));
+}
+
+Result<std::unique_ptr<serve::Front>> openFront(EngineWorker& worker, const serve::FrontSettings& settings, StatusPipe& pipe) {
+  auto front = serve::Front::open(worker.completions(), settings);
+  if (!front.ok() && gflags::GetCommandLineFlagInfoOrDie("http").is_default) {
+    LOG(WARNING) << "nothing is served over HTTP: " << front.error().message() << "; --http names another address";
+    return std::unique_ptr<serve::Front>();
+  }
+  if (front.ok()) {
+    pipe.serving((*front)->url());
+    LOG(INFO) << "serving at " << (*front)->url();
+  }
+  return front;
+}
+
 /// `began` turns true when everything given was good, and the node starts.
 Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::StopSignal& stop, bool& began) {
   if (FLAGS_plan.empty() || FLAGS_node.empty()) return invalid("--plan and --node are needed (--help shows examples)");
@@ -151,6 +178,7 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   if (!seed && plan.has_random_seed() && FLAGS_model.empty()) seed = plan.random_seed();
   EXO_ASSIGN(const cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
   EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions(pipe));
+  EXO_ASSIGN(const std::optional<serve::FrontSettings> http, frontFlags());
   const std::string directory = FLAGS_model.empty() ? plan.model_directory() : FLAGS_model;
   std::unique_ptr<TensorSource> weights;
   if (FLAGS_weights_from_peer) {
@@ -162,6 +190,10 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   serve::ModelInfo model;
   if (options.info.rank == 0) model = serve::modelInfoOf(plan, directory, engine.warn);
   EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), std::move(model), std::move(weights), engine, stop);
+  std::unique_ptr<serve::Front> front;   // ends before the worker, whose engine it asks
+  if (http && options.info.rank == 0) {
+    EXO_ASSIGN(front, openFront(worker, *http, pipe));
+  }
   began = true;
   const Status ended = cluster::runNode(options, security, worker, stop);
   const Status written = FLAGS_profile.empty() ? Status{} : worker.writeProfile(FLAGS_profile);

@@ -45,6 +45,8 @@ void StatusPipe::link(const std::string& to, const std::string& transport, const
   write(lineOf({{"event", "link"}, {"to", to}, {"transport", transport}, {"why", why}}));
 }
 
+void StatusPipe::serving(const std::string& url) { write(lineOf({{"event", "serving"}, {"url", url}})); }
+
 void StatusPipe::ready(const std::string& node, uint32_t rank, uint64_t memory_bytes) {
   write(lineOf({{"event", "ready"}, {"node", node}, {"rank", rank}, {"memory", memory_bytes}}));
 }

@@ -103,6 +103,8 @@ Status LocalCluster::spawn(const std::string& node, const fs::path& directory, c
   std::vector<std::string> arguments = {path, "--plan=" + directory.string(), "--node=" + node, "--listen=127.0.0.1:0", "--threads=" + std::to_string(options.threads),
                                         "--isa=" + options.isa, "--transport=" + options.transport, "--tune=" + options.tune, "--weight_cache_dir=" + options.weight_cache_dir, "--die_with_parent", "--status_fd=" + std::to_string(kStatusFd)};
   if (!address_.empty()) arguments.push_back("--coordinator=" + address_);
+  if (children_.empty() && !options.http.empty()) arguments.insert(arguments.end(), options.http.begin(), options.http.end());
+  else arguments.push_back("--http=none");
   if (!options.profiles.empty()) arguments.push_back("--profile=" + (options.profiles / ("rank-" + std::to_string(children_.size()) + ".json")).string());
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -131,6 +133,7 @@ void LocalCluster::handle(Child& child, const std::string& line) {
   if (!json.is_object()) return;
   const std::string event = json.value("event", "");
   if (event == "listening") child.address = json.value("address", "");
+  if (event == "serving") url_ = json.value("url", "");
   if (event == "ready") child.ready = true;
   if (event == "link" && child.node < json.value("to", "")) links_.push_back({child.node, json.value("to", ""), json.value("transport", ""), json.value("why", "")});
   if (event == "loading") {

@@ -20,6 +20,7 @@ struct LocalClusterOptions {
   std::string isa = "auto", transport = "auto", tune = "auto";
   std::filesystem::path profiles;         // a directory for rank-0.json, rank-1.json, ... written when the nodes end; empty: none
   std::string weight_cache_dir;           // as exo-exec's flag: empty is the user's, "none" none
+  std::vector<std::string> http;          // exo-exec's flags of the first rank's server; empty: none
   std::chrono::seconds timeout{120};      // without progress, until every node is ready
   /// Called while weights are loaded, with the sums over all nodes.
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> on_loading;
@@ -36,6 +37,8 @@ class LocalCluster {
 
   /// host:port of the first rank's control service.
   const std::string& address() const { return address_; }
+  /// Where the first rank serves; empty where it does not.
+  const std::string& url() const { return url_; }
   /// How the nodes are linked, each pair once, as they said when they were ready.
   struct Link {
     std::string node, to, transport, why;
@@ -54,7 +57,7 @@ class LocalCluster {
   void stop();
 
   std::vector<std::unique_ptr<Child>> children_;
-  std::string address_;
+  std::string address_, url_;
   std::chrono::milliseconds end_patience_{3000};
   std::vector<Link> links_;
 };

@@ -8,6 +8,7 @@
 
 #include "frontend/config/suggest.h"
 #include "frontend/driver/commands/commands.h"
+#include "frontend/driver/commands/local_nodes.h"
 #include "frontend/flags/flags.h"
 #include "ir/base/version.h"
 
@@ -28,7 +29,10 @@ std::vector<Command> commands() {
        with(compileFlags(), {"out"}), runCompile},
       {"run", "MODEL_OR_PLAN --prompt TEXT", "Starts the nodes on this machine and writes the text to stdout as it comes; statistics go to stderr.",
        "  exoc run ~/models/Qwen3-0.6B --nodes 3 --prompt \"Once upon a time\"\n  exoc run ~/models/Qwen3-0.6B --quant q8 --chat\n  exoc run ~/models/Qwen3-0.6B --nodes 2 --prompt Hello --profile trace.json      # open it in Perfetto\n  exoc run llama-3.2-1b --random_weights 7 --tokens 1,2,3 --max_tokens 32 --tokens_out out.json\n  exoc run plan --connect 10.0.0.1:52416 --secret_file secret --prompt \"Hello\"      # nodes started by hand\n",
-       with(compileFlags(), {"prompt", "tokens", "max_tokens", "ignore_eos", "temperature", "top_p", "top_k", "seed", "logits", "tokens_out", "chat", "threads", "isa", "transport", "tune", "weight_cache_dir", "timeout", "profile", "connect", "secret_file"}), runRun},
+       with(with(compileFlags(), localNodeFlags()), {"prompt", "tokens", "max_tokens", "ignore_eos", "temperature", "top_p", "top_k", "seed", "logits", "tokens_out", "chat", "profile", "connect", "secret_file"}), runRun},
+      {"serve", "MODEL_OR_PLAN", "Starts the nodes on this machine and serves the OpenAI, Anthropic and Ollama APIs until it is interrupted; prints the address.",
+       "  exoc serve ~/models/Qwen3-0.6B --quant q8\n  exoc serve Qwen/Qwen3-0.6B --nodes 2 --max_sequences 8 --http 127.0.0.1:8080\n  exoc serve plan --http 0.0.0.0:52415 --api_key_file keys\n",
+       with(with(compileFlags(), localNodeFlags()), serveFlags()), runServe},
       {"dump", "PLAN", "Shows the sharded IR of a plan.", "  exoc dump plan\n  exoc dump plan --node n1\n  exoc dump plan --format dot | dot -Tsvg > block.svg\n", {"pass", "node", "format", "block"}, runDump},
       {"verify", "PLAN", "Proves that the plan covers every weight, meets every message and overlaps no live buffers; with weights, also runs it against one node.",
        "  exoc verify plan\n", {"static_only", "threads", "isa", "timeout"}, runVerify},

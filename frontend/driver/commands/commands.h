@@ -12,10 +12,13 @@ Result<int> runDump(const std::vector<std::string>& arguments);
 Result<int> runVerify(const std::vector<std::string>& arguments);
 Result<int> runShow(const std::vector<std::string>& arguments);
 Result<int> runPull(const std::vector<std::string>& arguments);
+Result<int> runServe(const std::vector<std::string>& arguments);
 Result<int> runTopo(const std::vector<std::string>& arguments);
 Result<int> runRun(const std::vector<std::string>& arguments);
 
-/// Flags that say how to compile; shared by compile and run.
+/// Of `serve`: where and for whom.
+std::vector<std::string> serveFlags();
+/// Flags that say how to compile; shared by compile, run and serve.
 std::vector<std::string> compileFlags();
 /// Reads them.
 Result<CompileOptions> compileOptionsFromFlags();

@@ -8,12 +8,12 @@
 #include <cmath>
 #include <iomanip>
 #include <iostream>
-#include <map>
 #include <sstream>
 
 #include "frontend/checkpoint/replacing_file.h"
 #include "frontend/checkpoint/safetensors.h"
 #include "frontend/driver/commands/commands.h"
+#include "frontend/driver/commands/local_nodes.h"
 #include "frontend/driver/interrupt.h"
 #include "frontend/driver/joined_profile.h"
 #include "frontend/driver/local_cluster.h"
@@ -32,15 +32,9 @@ DEFINE_uint64(seed, 0, "of the sampling");
 DEFINE_string(logits, "", "write the logits of the prompt to this safetensors file");
 DEFINE_string(tokens_out, "", "write {\"tokens\": [...]} of the generated ids to this file");
 DEFINE_bool(chat, false, "use the model's chat template; a conversation on a terminal");
-DEFINE_int32(threads, 0, "per node; 0: the machine's cores divided by the nodes");
-DEFINE_string(isa, "auto", "kernels for: auto, amx, avx512-vnni, avx-vnni, avx2, neon-i8mm, neon-dotprod, generic");
-DEFINE_string(tune, "auto", "how the nodes lay out the loops of matrix products: off, auto, full (see exo-exec --help)");
-DEFINE_string(transport, "auto", "between nodes: auto, shm, verbs, tcp");
 DEFINE_string(profile, "", "write what every thread of every node did to this file, for Perfetto or chrome://tracing; prints a summary");
-DEFINE_string(weight_cache_dir, "", "packed weights for the next start; default: $XDG_CACHE_HOME/exo/weights or ~/.cache/exo/weights; none: no cache");
 DEFINE_string(connect, "", "host:port of a plan's first node that runs already: talk to it instead of starting nodes here");
 DECLARE_string(secret_file);
-DEFINE_int32(timeout, 120, "seconds without progress until all nodes must be ready");
 
 namespace exo {
 
@@ -72,8 +66,6 @@ Status checkSampling() {
   if (!(FLAGS_top_p > 0 && FLAGS_top_p <= 1)) return invalid("--top_p: expected more than 0 and at most 1, got ", FLAGS_top_p);
   if (FLAGS_top_k < 0) return invalid("--top_k: expected 0 or more, got ", FLAGS_top_k);
   if (FLAGS_max_tokens < 0) return invalid("--max_tokens: expected 0 or more, got ", FLAGS_max_tokens);
-  if (FLAGS_threads < 0 || FLAGS_threads > 4096) return invalid("--threads: expected 0 to 4096, got ", FLAGS_threads);
-  if (FLAGS_timeout < 1) return invalid("--timeout: expected at least 1 second, got ", FLAGS_timeout);
   return {};
 }
 
@@ -86,15 +78,6 @@ Status checkCombinations() {
     if (given("connect") && given(flag)) return invalid("--", flag, ": the nodes of --connect run already");
   }
   return {};
-}
-
-/// A bar on the terminal while weights are loaded; nothing elsewhere.
-void showLoading(uint64_t done, uint64_t total) {
-  if (!::isatty(STDERR_FILENO)) return;
-  constexpr int kWidth = 30;
-  const int filled = static_cast<int>(static_cast<double>(done) / static_cast<double>(total) * kWidth);
-  std::cerr << "\rloading [" << std::string(static_cast<size_t>(filled), '#') << std::string(static_cast<size_t>(kWidth - filled), ' ') << "] " << done * 100 / total << " %" << std::flush;
-  if (done == total) std::cerr << "\r" << std::string(60, ' ') << "\r" << std::flush;
 }
 
 cluster::GenerateRequest requestFor(std::vector<int32_t> prompt) {
@@ -118,12 +101,6 @@ void printStats(const cluster::GenerateStats& stats, double load_seconds) {
 }
 
 /// Over what the nodes are linked, and why; once where that is the same for all.
-void printLinks(const LocalCluster& nodes) {
-  std::map<std::string, int> pairs;
-  for (const LocalCluster::Link& link : nodes.links()) ++pairs[link.transport + (link.why.empty() ? "" : " (" + link.why + ")")];
-  for (const auto& [text, count] : pairs) std::cerr << count << (count == 1 ? " link: " : " links: ") << text << "\n";
-}
-
 /// What one run holds: the cluster, its client, and the text side of the model.
 struct Session {
   PlanSource source;
@@ -134,40 +111,15 @@ struct Session {
   double load_seconds = 0;
 };
 
-/// A plan is compiled already: a flag that would change it must not be ignored.
-Status refuseCompileFlags(const std::string& spec) {
-  for (const std::string& flag : compileFlags()) {
-    if (!gflags::GetCommandLineFlagInfoOrDie(flag.c_str()).is_default) return invalid("--", flag, ": ", spec, " is a plan, compiled already; use `exoc compile` to make another");
-  }
-  return {};
-}
-
-/// All nodes run here, wherever the plan places them: say so.
-void noteForeignNodes(const plan::Plan& plan) {
-  for (const plan::Node& node : plan.nodes()) {
-    const bool local = node.address().starts_with("127.") || node.address().starts_with("localhost:") || node.address().starts_with("[::1]");
-    if (node.has_rank() && !local) std::cerr << "note: node " << node.name() << " of " << node.address() << " runs on this machine now; start exo-exec there to use that one\n";
-  }
-}
-
 /// Nodes of our own, on this machine.
 Status startNodes(Session& session, const std::atomic<bool>* cancel) {
-  noteForeignNodes(session.source.plan);
-  LocalClusterOptions local;
-  local.threads = FLAGS_threads;
-  local.isa = FLAGS_isa;
-  local.transport = FLAGS_transport;
-  local.tune = FLAGS_tune;
-  local.weight_cache_dir = FLAGS_weight_cache_dir;
-  local.timeout = std::chrono::seconds(FLAGS_timeout);
-  local.on_loading = showLoading;
+  LocalClusterOptions local = localNodesFromFlags();
   if (!FLAGS_profile.empty()) {
     EXO_ASSIGN(TemporaryDirectory directory, TemporaryDirectory::create());
     session.profiles.emplace(std::move(directory));
     local.profiles = session.profiles->path();
   }
-  EXO_ASSIGN(session.nodes, LocalCluster::start(session.source.plan, session.source.directory, local, cancel));
-  printLinks(*session.nodes);
+  EXO_ASSIGN(session.nodes, startLocalNodes(session.source, local, cancel));
   session.source.temporary.reset();  // every node has read it: nothing is left behind, however we end
   EXO_ASSIGN(const cluster::Address address, cluster::parseAddress(session.nodes->address()));
   EXO_ASSIGN(session.client, cluster::ControlClient::connect(address, cluster::Security::loopbackOnly()));
@@ -290,6 +242,7 @@ Status writeProfile(Session& session) {
 Result<int> runRun(const std::vector<std::string>& arguments) {
   EXO_ASSIGN(const std::string spec, onlyArgument(arguments, "a model or a plan"));
   EXO_TRY(checkSampling());
+  EXO_TRY(checkLocalNodes());
   EXO_TRY(checkCombinations());
   const bool terminal = ::isatty(STDIN_FILENO) && ::isatty(STDOUT_FILENO);
   const bool conversation = FLAGS_chat && FLAGS_prompt.empty() && FLAGS_tokens.empty();
