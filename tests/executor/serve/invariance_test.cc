@@ -161,7 +161,7 @@ TEST_P(Invariance, AnswersDoNotDependOnWhatElseRuns) {
     Batcher slow(ranks.driver(), [&] { return now += std::chrono::milliseconds(++calls < 4 ? 1 : 100); });
     expectSame(together(slow, all, 2), alone, "in small chunks");
   }
-  for (program::Program& program : *plan.mutable_programs()) program.set_num_pages(9);
+  for (program::Program& program : *plan.mutable_programs()) program.set_num_pages(5);
   Ranks ranks(plan);
   Batcher batcher(ranks.driver());
   expectSame(together(batcher, all, 1), alone, "in a cache too small for all");
