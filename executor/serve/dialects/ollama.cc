@@ -293,7 +293,7 @@ Outcome<double> parseKeepAlive(const Json& value) {
   while (!rest.empty()) {
     double number = 0;
     const auto read = std::from_chars(rest.data(), rest.data() + rest.size(), number, std::chars_format::fixed);
-    if (read.ec != std::errc() || number < 0) return bad();
+    if (read.ec != std::errc() || !(number >= 0 && number < 1e12)) return bad();
     rest.remove_prefix(static_cast<size_t>(read.ptr - rest.data()));
     const Unit* unit = kUnits.begin();
     while (!rest.starts_with(unit->name)) ++unit;

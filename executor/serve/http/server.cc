@@ -216,10 +216,14 @@ class SessionExchange final : public Exchange, public std::enable_shared_from_th
 
 void Session::expire(asio::steady_timer& timer, milliseconds timeout, void (Session::*then)()) {
   timer.expires_after(timeout);
-  timer.async_wait([self = shared_from_this(), then](error_code error) {
-    if (!error && self->state_ != State::kClosed) (self.get()->*then)();
+  timer.async_wait([self = shared_from_this(), &timer, then](error_code error) {
+    // A handler that was queued already hears of no cancelling: the timer's own time decides.
+    const bool due = timer.expiry() <= std::chrono::steady_clock::now();
+    if (!error && due && self->state_ != State::kClosed) (self.get()->*then)();
   });
 }
+
+void stop(asio::steady_timer& timer) { timer.expires_at(asio::steady_timer::time_point::max()); }
 
 void Session::readHead(milliseconds timeout) {
   state_ = State::kReading;
@@ -279,7 +283,7 @@ void Session::headRead(error_code error) {
     if (!parser_->is_done()) keep_alive_ = false;  // the body stays unread
     ++shared_.counters.requests;
     head_only_ = head_.method == "HEAD";
-    read_timer_.cancel();
+    stop(read_timer_);
     return plain(std::move(*answer));
   }
   readBody();
@@ -297,7 +301,7 @@ void Session::readBody() {
 
 void Session::bodyRead(error_code error) {
   if (state_ != State::kReading) return;
-  read_timer_.cancel();
+  stop(read_timer_);
   namespace http = beast::http;
   if (error == http::error::body_limit) return refuse(413, "the body is larger than " + std::to_string(shared_.options.max_body_bytes) + " bytes");
   if (connectionLost(error)) return close();
@@ -309,7 +313,7 @@ void Session::refuse(int status, const std::string& message) {
   keep_alive_ = false;
   head_only_ = head_.method == "HEAD";
   ++shared_.counters.requests;
-  read_timer_.cancel();
+  stop(read_timer_);
   plain(shared_.handler.refusal(head_, status, message));
 }
 
@@ -390,7 +394,7 @@ void Session::writeSome() {
 }
 
 void Session::wroteSome(error_code error, size_t bytes) {
-  write_timer_.cancel();
+  stop(write_timer_);
   if (state_ == State::kClosed) return;
   if (error) return clientGone();
   unread_bytes_ -= bytes;
@@ -503,8 +507,8 @@ void Session::close() {
   state_ = State::kClosed;
   error_code ignored;
   socket_.close(ignored);
-  read_timer_.cancel();
-  write_timer_.cancel();
+  stop(read_timer_);
+  stop(write_timer_);
   timers_.clear();
   heartbeat_timer_.reset();
   keep_alive_text_ = nullptr;

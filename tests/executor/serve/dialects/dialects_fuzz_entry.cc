@@ -21,7 +21,7 @@ void check(const ApiError& error) {
 void check(Job job, const ModelInfo& model) {
   for (const CompletionRequest& request : job.requests) {
     EXO_CHECK(!request.prompt.empty());
-    EXO_CHECK(validate(request.sampling, model.vocab_size).ok());
+    for (const int32_t id : request.prompt) EXO_CHECK(id >= 0 && id < model.vocab_size);
   }
   std::vector<Answer> answers(job.requests.size());
   for (Answer& answer : answers) answer.part.content = "text";

@@ -82,7 +82,7 @@ TEST(Ollama, KeepAlive) {
   EXPECT_EQ(*parseKeepAlive("0"), 0);
   EXPECT_EQ(*parseKeepAlive("250ms"), 0.25);
   EXPECT_EQ(*parseKeepAlive(-1), -1);
-  for (const Json& bad : {Json(""), Json("5"), Json("m"), Json("5x"), Json("-"), Json(true), Json("5m3"), Json("1e5s")}) EXPECT_FALSE(parseKeepAlive(bad).ok()) << bad;
+  for (const Json& bad : {Json(""), Json("5"), Json("m"), Json("5x"), Json("-"), Json(true), Json("5m3"), Json("1e5s"), Json("nanh")}) EXPECT_FALSE(parseKeepAlive(bad).ok()) << bad;
 }
 
 TEST(Ollama, AskingForNothingLoads) {
