@@ -33,16 +33,26 @@ class MessageReply final : public Reply {
   }
   std::string part(size_t, const AnswerPart& part) override {
     std::string text;
-    if (!part.reasoning.empty()) text += into(Block::kThinking) + delta({{"type", "thinking_delta"}, {"thinking", part.reasoning}});
-    if (!part.content.empty()) text += into(Block::kText) + delta({{"type", "text_delta"}, {"text", part.content}});
+    // A statement each: they change what the next one sees, and the operands of + have no order.
+    if (!part.reasoning.empty()) {
+      text += into(Block::kThinking);
+      text += delta({{"type", "thinking_delta"}, {"thinking", part.reasoning}});
+    }
+    if (!part.content.empty()) {
+      text += into(Block::kText);
+      text += delta({{"type", "text_delta"}, {"text", part.content}});
+    }
     for (const ToolCall& call : part.tool_calls) {
-      text += into(Block::kNone) + begun(Block::kToolUse, {{"type", "tool_use"}, {"id", newId("toolu_")}, {"name", call.name}, {"input", Json::object()}});
-      text += delta({{"type", "input_json_delta"}, {"partial_json", call.arguments}}) + into(Block::kNone);
+      text += into(Block::kNone);
+      text += begun(Block::kToolUse, {{"type", "tool_use"}, {"id", newId("toolu_")}, {"name", call.name}, {"input", Json::object()}});
+      text += delta({{"type", "input_json_delta"}, {"partial_json", call.arguments}});
+      text += into(Block::kNone);
     }
     return text;
   }
   std::string answerEnd(size_t, const Answer& answer) override {
-    return into(Block::kNone) + event({{"type", "message_delta"}, {"delta", stop(answer)}, {"usage", {{"output_tokens", answer.end.usage.generated_tokens}}}});
+    std::string text = into(Block::kNone);
+    return text + event({{"type", "message_delta"}, {"delta", stop(answer)}, {"usage", {{"output_tokens", answer.end.usage.generated_tokens}}}});
   }
   std::string end(const std::vector<Answer>&) override { return event({{"type", "message_stop"}}); }
   std::string failure(const ApiError& error) override { return serverSentEvent(errorBody(Dialect::kAnthropic, error, ""), "error"); }

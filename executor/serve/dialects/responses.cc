@@ -59,7 +59,8 @@ class ResponseReply final : public Reply {
   const char* streamType() const override { return kEventStream; }
   std::string begin(const std::vector<Answer>&) override {
     const Json response = head("in_progress");
-    return event("response.created", {{"response", response}}) + event("response.in_progress", {{"response", response}});
+    std::string text = event("response.created", {{"response", response}});   // first: events are numbered
+    return text + event("response.in_progress", {{"response", response}});
   }
   std::string part(size_t, const AnswerPart& part) override {
     std::string text;

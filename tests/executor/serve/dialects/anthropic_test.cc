@@ -98,8 +98,11 @@ TEST(Anthropic, StreamedBlocksNeverOverlap) {
   const auto job = read(R"({"stream": true})");
   Reply& reply = *job->reply;
   const Answer answer = answerOf({.tool_calls = {{"f", "{}"}}}, FinishReason::kStop);
-  std::string stream = reply.begin({answer}) + reply.part(0, {.reasoning = "wh"}) + reply.part(0, {.reasoning = "y"}) + reply.part(0, {.content = "so"});
-  stream += reply.part(0, answer.part) + reply.answerEnd(0, answer) + reply.end({answer});
+  std::string stream;
+  // A list's elements are made in their order; the operands of + need not be.
+  for (const std::string& text : {reply.begin({answer}), reply.part(0, {.reasoning = "wh"}), reply.part(0, {.reasoning = "y"}), reply.part(0, {.content = "so"}), reply.part(0, answer.part),
+                                  reply.answerEnd(0, answer), reply.end({answer})})
+    stream += text;
   std::string order;
   for (size_t begin = 0; begin < stream.size();) {
     const size_t line = stream.find('\n', begin), end = stream.find("\n\n", begin);

@@ -174,7 +174,7 @@ TEST(OpenAiChat, StreamedAnswer) {
   Reply& reply = *job->reply;
   const Answer answer = answerOf({.reasoning = "why", .content = "so", .tool_calls = {{"f", "{}"}}}, FinishReason::kStop);
   std::string stream = reply.begin({answer});
-  stream += reply.part(0, answer.part) + reply.answerEnd(0, answer) + reply.end({answer});
+  for (const std::string& text : {reply.part(0, answer.part), reply.answerEnd(0, answer), reply.end({answer})}) stream += text;   // in this order
   const auto events = eventsOf(stream);
   ASSERT_EQ(events.size(), 8u);
   const auto delta = [&](size_t i) { return events[i]["choices"][0]["delta"]; };

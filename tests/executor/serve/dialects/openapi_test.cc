@@ -44,7 +44,8 @@ std::string mismatch(const Json& value, const Json& schema, const std::string& p
     if (!value.contains(name)) return path + " lacks " + name.get<std::string>();
   }
   if (value.is_object()) {
-    for (const auto& [name, inner] : schema.value("properties", Json::object()).items()) {
+    const Json properties = schema.value("properties", Json::object());   // items() does not keep it
+    for (const auto& [name, inner] : properties.items()) {
       if (!value.contains(name)) continue;
       if (const std::string wrong = mismatch(value[name], inner, path + "." + name); !wrong.empty()) return wrong;
     }

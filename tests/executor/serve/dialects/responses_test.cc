@@ -72,7 +72,8 @@ TEST(Responses, StreamedEvents) {
   const auto job = read(R"({"stream": true})");
   Reply& reply = *job->reply;
   const Answer answer = answerOf({.reasoning = "why", .content = "so", .tool_calls = {{"f", "{}"}}}, FinishReason::kStop);
-  const std::string stream = reply.begin({answer}) + reply.part(0, answer.part) + reply.answerEnd(0, answer);
+  std::string stream;
+  for (const std::string& text : {reply.begin({answer}), reply.part(0, answer.part), reply.answerEnd(0, answer)}) stream += text;   // in this order
   std::string order;
   int64_t number = 0;
   Json last;
