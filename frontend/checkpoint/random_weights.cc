@@ -33,7 +33,7 @@ struct Distribution {
 };
 
 Distribution distributionOf(const TensorRef& tensor) {
-  if (tensor.shape.size() == 2)
+  if (tensor.rows() > 1)   // a program does not say whether one row is a vector
     return {0.0f, static_cast<float>(1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(tensor.columns(), 1))))};
   return {tensor.name.ends_with("bias") ? 0.0f : 1.0f, 0.05f};
 }

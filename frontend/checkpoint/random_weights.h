@@ -8,8 +8,8 @@
 
 namespace exo {
 
-/// Matrices: bell-shaped, mean 0, standard deviation 1/√columns, so that a product keeps the scale of its input.
-/// Vectors: biases (name ends in "bias") mean 0, norm weights and all others mean 1, standard deviation 0.05.
+/// Matrices of several rows: bell-shaped, mean 0, standard deviation 1/√columns, so that a product keeps the scale of its input.
+/// One row, vector or matrix: biases (name ends in "bias") mean 0, norm weights and all others mean 1, standard deviation 0.05.
 class RandomWeights : public TensorSource {
  public:
   explicit RandomWeights(uint64_t seed) : seed_(seed) {}

@@ -65,7 +65,8 @@ TEST_F(Plans, ARegionSaysHowItIsDivided) {
   const Outcome outcome = exoc({"dump", plan(), "--pass", "fuse"});
   EXPECT_EQ(outcome.exit_code, 0) << describe(outcome);
   // Two of the four heads of 32 on this rank; keys and values of its one KV head.
-  EXPECT_TRUE(contains(outcome.out, "region layers.0.1   // 1 unit of 64 columns, all rows: matmul, rope | 1 unit of 64 columns, all rows: matmul, matmul, rope, kv_append; a barrier behind")) << outcome.out;
+  EXPECT_TRUE(contains(outcome.out, "> 1 unit of 64 columns, all rows: matmul, rope | 1 unit of 64 columns, all rows: matmul, matmul, rope, kv_append; a barrier behind")) << outcome.out;
+  EXPECT_TRUE(contains(outcome.out, "region layers.0.0   // rows first: rms_norm (")) << outcome.out;
   EXPECT_TRUE(contains(outcome.out, "all_reduce: one thread, inside the barrier of the region before")) << outcome.out;
 }
 
