@@ -180,6 +180,7 @@ TEST_F(ServerTest, KeepsQuietStreamsAlive) {
   kept = nullptr;
   handler.run = TestHandler().run;
   EXPECT_EQ(client.ask(get("/next")).body, "GET /next  ");
+  server.reset();   // its handlers use what lives here
 }
 
 TEST_F(ServerTest, NoticesClientsThatLeave) {
@@ -201,6 +202,7 @@ TEST_F(ServerTest, NoticesClientsThatLeave) {
   }
   EXPECT_TRUE(within(std::chrono::seconds(5), [&] { return gone == 2; }));
   EXPECT_EQ(server->stats().gone, 2u);
+  server.reset();   // its handlers use what lives here
 }
 
 TEST_F(ServerTest, CutsOffStreamsThatNobodyReads) {
@@ -219,6 +221,7 @@ TEST_F(ServerTest, CutsOffStreamsThatNobodyReads) {
   client.send(get("/"));
   EXPECT_TRUE(within(std::chrono::seconds(20), [&] { return gone.load(); }));
   EXPECT_EQ(server->stats().overflowed, 1u);
+  server.reset();   // its handlers use what lives here
 }
 
 TEST_F(ServerTest, ExchangesMayOutliveTheServer) {
@@ -252,6 +255,7 @@ TEST_F(ServerTest, DrainsWhatItHasBegun) {
   drain.join();
   Client late(port);
   EXPECT_FALSE(late.connected());
+  server.reset();   // its handlers use what lives here
 }
 
 TEST_F(ServerTest, BoundsConnections) {
