@@ -15,6 +15,9 @@ void StopSignal::fail(Error error) {
 }
 
 void StopSignal::end(std::string reason, std::optional<Error> error) {
+  if (flag_) return;
+  // Before the flag: whoever sees it and unsubscribes then waits for the callbacks, rather than taking theirs away.
+  const std::lock_guard calling(callbacks_mutex_);
   {
     const std::lock_guard lock(mutex_);
     if (flag_) return;
@@ -23,7 +26,6 @@ void StopSignal::end(std::string reason, std::optional<Error> error) {
     flag_ = true;
   }
   changed_.notify_all();
-  const std::lock_guard lock(callbacks_mutex_);
   called_ = true;
   for (const Callback& callback : callbacks_) callback();
 }
