@@ -26,6 +26,9 @@ bool compatible(const Path& a, const Path& b) {
   return a.link_layer == Path::kEthernet && familyOf(a.gid) == familyOf(b.gid);
 }
 
+/// A link-local address is unusable for the seconds in which the system makes sure that nobody else has it.
+bool settled(const Path& path) { return path.link_layer != Path::kEthernet || familyOf(path.gid) != Family::kLinkLocal; }
+
 int commonBits(const Gid& a, const Gid& b) {
   for (size_t i = 0; i < a.size(); ++i)
     if (const uint8_t differing = a[i] ^ b[i]; differing != 0) return static_cast<int>(8 * i) + std::countl_zero(differing);
@@ -47,7 +50,7 @@ std::optional<std::pair<size_t, size_t>> choosePair(const Paths& mine, const Pat
   // The addresses last: no ties, so that both sides choose alike.
   const auto score = [&](size_t i, size_t j) {
     const Path &a = mine[i], &b = theirs[j];
-    return std::tuple(std::min(a.mbit_per_s, b.mbit_per_s), a.on_tcp_route + b.on_tcp_route, commonBits(a.gid, b.gid),
+    return std::tuple(std::min(a.mbit_per_s, b.mbit_per_s), a.on_tcp_route + b.on_tcp_route, settled(a), commonBits(a.gid, b.gid),
                       std::max(b.gid, a.gid), std::min(b.gid, a.gid));
   };
   for (size_t i = 0; i < kMaxPaths; ++i)

@@ -30,7 +30,8 @@ constexpr size_t kMaxPaths = 8;
 using Paths = std::array<Path, kMaxPaths>;
 
 /// Which of `mine` and which of `theirs` reach each other: of one link layer; Ethernet: addresses of one family;
-/// InfiniBand: of one subnet. Of several pairs the fastest, then those on the route of TCP, then the most similar addresses.
+/// InfiniBand: of one subnet. Of several pairs the fastest, then those on the route of TCP, then any but link-local ones, then
+/// the most similar addresses.
 /// The same pair whoever asks. Whether packets really pass is for a probe to say.
 std::optional<std::pair<size_t, size_t>> choosePair(const Paths& mine, const Paths& theirs);
 

@@ -112,7 +112,7 @@ Kind linkedBy(Listeners& open, Choice choice0, Choice choice1, std::vector<std::
 void expectVerbsOrTcp(Listeners& open) {
   std::vector<std::string> whys;
   const std::string no_verbs = missing(Wire::kVerbs);
-  EXPECT_EQ(linkedBy(open, Choice::kAuto, Choice::kAuto, whys), no_verbs.empty() ? Kind::kVerbs : Kind::kTcp);
+  EXPECT_EQ(linkedBy(open, Choice::kAuto, Choice::kAuto, whys), no_verbs.empty() ? Kind::kVerbs : Kind::kTcp) << whys[0] << " / " << whys[1];
   const std::string expected = no_verbs.empty() ? "RoCE v2" : "no verbs: " + no_verbs;
   for (const std::string& why : whys) EXPECT_NE(why.find(expected), std::string::npos) << why;
 }

@@ -45,6 +45,11 @@ TEST(ChoosePair, NeedsOneSubnetOfInfiniBand) {
   expectPair({infiniBand(1, 7), infiniBand(2, 9)}, {infiniBand(2, 8)}, {1, 0});
 }
 
+TEST(ChoosePair, TakesALinkLocalAddressOnlyWhereThereIsNoOther) {
+  expectPair({ethernet("fe80::1", 1), ethernet("10.0.0.1", 1)}, {ethernet("fe80::1", 1), ethernet("10.9.0.2", 1)}, {1, 1});
+  expectPair({ethernet("fe80::1", 1), ethernet("10.0.0.1", 1)}, {ethernet("fe80::1", 1)}, {0, 0});
+}
+
 TEST(ChoosePair, TakesTheFastestThenTheRouteOfTcpThenTheMostSimilarAddresses) {
   expectPair({ethernet("10.0.0.1", 10'000, 1), ethernet("10.1.0.1", 100'000)}, {ethernet("10.0.0.2", 10'000, 1), ethernet("10.1.0.2", 100'000)}, {1, 1});
   expectPair({ethernet("10.0.0.1", 10'000), ethernet("10.1.0.1", 10'000, 1)}, {ethernet("10.0.0.2", 10'000), ethernet("10.1.0.2", 10'000, 1)}, {1, 1});
