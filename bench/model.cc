@@ -61,6 +61,7 @@ struct Roof {
 struct Speeds {
   Spread prompt, generation, first_token_s;  // tokens per second, the last in seconds
   double load_s = 0;
+  Roof roof;
 };
 
 std::string title(const Configuration& c) {
@@ -153,7 +154,8 @@ Roof betterOf(const Roof& a, const Roof& b, double& moved) {
   return best;
 }
 
-void print(const Configuration& c, const Speeds& speeds, const plan::Plan& plan, const Roof& roof) {
+void print(const Configuration& c, const Speeds& speeds, const plan::Plan& plan) {
+  const Roof& roof = speeds.roof;
   const StepWork decode = workOfStep(plan, 1, 1), prefill = workOfStep(plan, FLAGS_prompt, 1);
   const double prompt_s = static_cast<double>(FLAGS_prompt) / speeds.prompt.median;
   const double roof_s = prefill.int8_ops / roof.int8_ops + prefill.f32_ops / roof.f32_ops;
@@ -180,10 +182,11 @@ Result<Speeds> measure(const Model& model, const Configuration& c) {
   EXO_TRY(writePlan(compiled, {DumpIr::kNone, ""}, temporary.path() / "plan"));
   EXO_ASSIGN(const plan::Plan plan, loadPlan(temporary.path() / "plan"));
   EXO_ASSIGN(const Roof before, measureRoof(c));
-  EXO_ASSIGN(const Speeds speeds, runNodes(plan, temporary.path() / "plan", c));
+  EXO_ASSIGN(Speeds speeds, runNodes(plan, temporary.path() / "plan", c));
   EXO_ASSIGN(const Roof after, measureRoof(c));
   double moved = 0;
-  print(c, speeds, plan, betterOf(before, after, moved));
+  speeds.roof = betterOf(before, after, moved);
+  print(c, speeds, plan);
   if (moved > kSteadyRoof) std::printf("  WARNING: the roof moved by %.0f %% in the meantime: others use the machine\n", 100 * moved);
   std::fflush(stdout);
   return speeds;
@@ -204,8 +207,11 @@ Result<std::vector<Configuration>> configurations(Quantization quantization, con
   return all;
 }
 
+/// Nodes of one machine share its memory bus, so the roofs need not grow by the number of nodes.
 void printRatio(const Configuration& c, const Speeds& speeds, const Speeds& one) {
-  std::printf("  against 1 node x %d: prompt %.2fx, generation %.2fx\n", c.threads, speeds.prompt.median / one.prompt.median, speeds.generation.median / one.generation.median);
+  std::printf("  against 1 node x %d: prompt %.2fx (int8 roof %.2fx), generation %.2fx (read roof %.2fx)\n", c.threads,
+              speeds.prompt.median / one.prompt.median, speeds.roof.int8_ops / one.roof.int8_ops,
+              speeds.generation.median / one.generation.median, speeds.roof.read_bytes / one.roof.read_bytes);
   std::fflush(stdout);
 }
 

@@ -55,6 +55,7 @@ class ShmConnection final : public Connection {
   static size_t windowBytes(const RingShape& ring);
   static Window windowAt(std::byte* base, const RingShape& ring);
   void breakProtocol(const std::string& why);
+  void ownNextSlot();
 
   PeerSocket socket_;
   Mapping memory_;

@@ -16,6 +16,8 @@ using namespace std::chrono_literals;
 
 constexpr auto kYieldUntil = 50ms;   // skew between ranks inside a step is far below this
 constexpr auto kNap = 200us;
+constexpr uint32_t kSpinsPerLook = 8;  // at the clock, which takes as long as a short message
+constexpr auto kLongest = 24h * 365;  // beyond, the deadline could overflow
 constexpr auto kCheckEvery = 200us;  // so that a lost peer is noticed at once and costs nothing while all goes well
 
 inline void relax() {
@@ -29,10 +31,7 @@ inline void relax() {
 }  // namespace
 
 Waiter::Waiter(std::chrono::milliseconds timeout, const std::atomic<bool>* cancel, SpinBudget& budget)
-    : cancel_(cancel), budget_(budget) {
-  // Beyond a year the sum could overflow; nobody waits that long.
-  deadline_ = Clock::now() + std::min<std::chrono::milliseconds>(timeout, 24h * 365);
-}
+    : timeout_(std::min<std::chrono::milliseconds>(timeout, kLongest)), cancel_(cancel), budget_(budget) {}
 
 void Waiter::restart() {
   if (!idle_) return;
@@ -41,17 +40,22 @@ void Waiter::restart() {
 }
 
 Waiter::Verdict Waiter::pause() {
+  if (idle_ && !spun_out_ && ++spins_ % kSpinsPerLook != 0) {
+    relax();
+    return Verdict::kGoOn;
+  }
   const Clock::time_point now = Clock::now();
   if (!idle_) {
     idle_ = true;
     idle_since_ = now;
     next_check_ = now + kCheckEvery;
   }
+  if (!deadline_) deadline_ = now + timeout_;
   if (cancel_ != nullptr && cancel_->load(std::memory_order_relaxed)) return Verdict::kCancelled;
-  if (now >= deadline_) return Verdict::kTimeout;
+  if (now >= *deadline_) return Verdict::kTimeout;
   const Clock::duration idle = now - idle_since_;
   if (idle < budget_.time) {
-    for (int i = 0; i < 4; ++i) relax();
+    relax();
     return Verdict::kGoOn;
   }
   spun_out_ = true;

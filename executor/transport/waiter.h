@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <optional>
 
 namespace exo::transport {
 
@@ -32,12 +34,14 @@ class Waiter {
 
  private:
   using Clock = std::chrono::steady_clock;
-  Clock::time_point deadline_;
+  std::chrono::milliseconds timeout_;
+  std::optional<Clock::time_point> deadline_;  // from the first fruitless look on: one that finds all costs no look at the clock
   Clock::time_point idle_since_;
   Clock::time_point next_check_;
   const std::atomic<bool>* cancel_;
   SpinBudget own_budget_;
   SpinBudget& budget_;
+  uint32_t spins_ = 0;
   bool idle_ = false;
   bool spun_out_ = false;  // the budget did not suffice for this wait
 };
