@@ -34,7 +34,8 @@ std::vector<Case> cases(const std::vector<std::string>& models, const std::vecto
 }
 
 const std::vector<std::string> kPlainModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral"};
-const std::vector<std::string> kModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral", "qwen3_mlx4", "qwen3_moe_mlx4"};
+const std::vector<std::string> kNewStyleModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral", "gpt_oss_bf16"};
+const std::vector<std::string> kModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral", "qwen3_mlx4", "qwen3_moe_mlx4", "gpt_oss_bf16", "gpt_oss_mxfp4"};
 /// Computed by tests/data/golden/reference.
 const std::vector<std::string> kOwnModels = {"qwen2_moe", "olmo2", "phi3", "glm4_moe", "gemma2", "gemma3_text"};
 
@@ -101,7 +102,7 @@ TEST_P(GoldenNewStyle, EqualsTheReference) {
   fs::copy_file(kGolden / model() / "config.v5.json", folder / model() / "config.json", fs::copy_options::overwrite_existing);
   for (size_t prompt : {1, 2}) expectReference(prompt, kAtOnce, folder / model());
 }
-INSTANTIATE_TEST_SUITE_P(Models, GoldenNewStyle, ::testing::ValuesIn(cases(kPlainModels, {{2, "tp"}})), caseName);
+INSTANTIATE_TEST_SUITE_P(Models, GoldenNewStyle, ::testing::ValuesIn(cases(kNewStyleModels, {{2, "tp"}})), caseName);
 INSTANTIATE_TEST_SUITE_P(OwnModels, GoldenNewStyle, ::testing::ValuesIn(cases(kOwnModels, {{2, "tp"}})), caseName);
 
 /// Weights as stored. Activations are not: f16 caches and sums in another order move logits by some hundredths, so only
@@ -132,7 +133,7 @@ TEST_P(GoldenConverted, LogitsAreNearTheReference) {
   const RunResult result = runModel(asked);
   if (result.ok) expectNear(result.logits, readLogits(kGolden / model() / "expected.safetensors", "prompt_1.logits"), 3e-2);
 }
-INSTANTIATE_TEST_SUITE_P(Models, GoldenConverted, ::testing::ValuesIn(cases({"qwen3_mlx4"}, {{1, "auto"}, {3, "tp"}})), caseName);
+INSTANTIATE_TEST_SUITE_P(Models, GoldenConverted, ::testing::ValuesIn(cases({"qwen3_mlx4", "gpt_oss_mxfp4"}, {{1, "auto"}, {3, "tp"}})), caseName);
 
 /// int8 activations: where sums differ in the last bit, an activation may round the other way. The tokens stay the same, in
 /// models whose best tokens lead by more than that.

@@ -38,6 +38,7 @@ constexpr const char* kEveryOp = R"(graph @every.op-1 mesh(pp = 2, tp = [2, 1]) 
     %sum = add %b, %y                                                : f32[T, 4]
     %act = silu_mul %sum, %b                                         : f32[T, 4]
     %gelu = silu_mul %sum, %b {gate = gelu_tanh}                     : f32[T, 4]
+    %clamped = silu_mul %sum, %b {gate = clamped_swiglu, limit = 7.0} : f32[T, 4]
     %squares = square_sum %act                                       : f32[T, 1]
     %normed = norm_by_sum %act, %squares, @n {width = 8, epsilon = 1e-06} : f32[T, 4]
     %share = sigmoid_mul %normed, %squares                           : f32[T, 4]

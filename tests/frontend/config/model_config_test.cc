@@ -17,6 +17,7 @@ Json tiny(const std::string& family) {
   if (family == "mixtral") json.update({{"num_local_experts", 8}});
   if (family == "qwen2_moe") json.update({{"num_experts", 8}, {"moe_intermediate_size", 32}, {"shared_expert_intermediate_size", 48}});
   if (family == "glm4_moe") json.update({{"n_routed_experts", 8}, {"num_experts_per_tok", 2}, {"moe_intermediate_size", 32}});
+  if (family == "gpt_oss") json.update({{"num_local_experts", 8}, {"head_dim", 16}, {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 32.0}, {"original_max_position_embeddings", 4096}, {"truncate", false}}}});
   if (family.starts_with("gemma")) json.update({{"head_dim", 16}, {"hidden_activation", "gelu_pytorch_tanh"}});
   return json;
 }
@@ -332,6 +333,31 @@ TEST(ModelConfig, HarmlessKeysAreIgnored) {
                          {"partial_rotary_factor", 1.0}, {"attn_logit_softcapping", nullptr},
                          {"quantization_config", nullptr}, {"is_encoder_decoder", false}, {"unknown_future_key", 3}};
   EXPECT_TRUE(read(with(tiny("llama"), harmless)) == read(tiny("llama")));
+}
+
+TEST(ModelConfig, GptOss) {
+  const ModelConfig config = read(tiny("gpt_oss"));
+  EXPECT_TRUE(config.qkv_bias && config.attention_output_bias && config.attention_sinks && !config.mlp_bias);
+  EXPECT_EQ(config.sliding_window, (std::vector<std::optional<int64_t>>{128, std::nullopt, 128, std::nullopt}));
+  EXPECT_EQ(config.activation, Activation::kClampedSwiGlu);
+  EXPECT_EQ(config.activation_limit, 7.0);
+  EXPECT_EQ(config.rope.theta, 150000.0);
+  EXPECT_FALSE(config.rope.truncate);
+  EXPECT_TRUE(config.moe->router_bias && config.moe->expert_bias && config.moe->norm_topk_prob);
+  EXPECT_EQ(config.moe->top_k, 4);
+  EXPECT_EQ(config.moe->intermediate_size, 128);
+  EXPECT_EQ(read(with(tiny("gpt_oss"), {{"swiglu_limit", 3.5}})).activation_limit, 3.5);
+  EXPECT_NE(refusal(with(tiny("gpt_oss"), {{"experts_per_token", 2}})).find("the same as num_experts_per_tok = 4"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("gpt_oss"), {{"rope_scaling", nullptr}})).find("rope_scaling"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("llama"), {{"swiglu_limit", 7.0}})).find("clamped"), std::string::npos);
+}
+
+TEST(CountParameters, GptOssByHand) {
+  // per layer: q,o 2·64·64, k,v 2·64·32, their biases 64 + 2·32 + 64, sinks 4, norms 2·64, router 64·8 + 8 = 13132;
+  // expert 3·64·128 + 2·128 + 64 = 24896
+  const ParameterCount count = countParameters(read(tiny("gpt_oss")));
+  EXPECT_EQ(count.total, 12800 + 64 + 4 * (13132 + 8 * 24896));
+  EXPECT_EQ(count.active, 12800 + 64 + 4 * (13132 + 4 * 24896));
 }
 
 TEST(ModelConfig, SizesWithoutDefaultsAreRequired) {
