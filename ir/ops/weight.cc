@@ -11,7 +11,7 @@ Result<std::vector<Type>> inferWeight(const Attrs& attrs, Types, Types declared)
   const Type& type = declared[0];
   EXO_REQUIRE(type.rank() >= 1 && type.rank() <= 3, "weight", "has 1 to 3 dimensions", type);
   const size_t lead = weight.stack > 0 ? 1 : 0;  // a stack of matrices or of vectors
-  EXO_REQUIRE(type.rank() - lead == 1 || type.rank() - lead == 2, "weight", "three dimensions only when it is a stack, and then at least two", type);
+  EXO_REQUIRE(type.rank() - lead == 1 || type.rank() - lead == 2, "weight", "has 1 or 2 dimensions, and one more where it is a stack", type);
   if (weight.begin.size() != type.rank() || weight.shape.size() != type.rank() - lead) {
     return invalid("weight: `begin` needs ", type.rank(), " numbers and `shape` ", type.rank() - lead);
   }
