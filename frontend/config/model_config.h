@@ -84,6 +84,7 @@ struct ModelConfig {
   std::vector<int64_t> eos_token_ids;
   std::optional<DType> dtype;  // of the published weights, when the file says; the checkpoint itself decides
   QuantizationConfig quantization;
+  std::vector<std::string> ignored;  // parts of the file that are not for text, by name
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 
   int64_t rotaryDim() const { return rotary_dim.value_or(head_dim); }

@@ -131,6 +131,38 @@ TEST(ModelConfig, FamilyFromArchitectures) {
             std::string::npos);
 }
 
+Json withImages(const Json& text) {
+  return {{"model_type", "gemma3"}, {"architectures", {"Gemma3ForConditionalGeneration"}}, {"eos_token_id", {1, 106}}, {"torch_dtype", "bfloat16"},
+          {"text_config", text}, {"vision_config", {{"model_type", "siglip_vision_model"}}}};
+}
+
+TEST(ModelConfig, OfSeveralModalitiesTheTextIsRead) {
+  Json text = with(tiny("gemma3_text"), {{"vocab_size", 400}});
+  const ModelConfig config = read(withImages(text));
+  EXPECT_EQ(config.family, "gemma3_text");
+  EXPECT_EQ(config.eos_token_ids, (std::vector<int64_t>{1, 106})) << "what the whole file says counts for its parts";
+  EXPECT_EQ(config.dtype, DType::kBF16);
+  EXPECT_EQ(config.ignored, std::vector<std::string>{"vision_config (siglip_vision_model)"});
+  text["eos_token_id"] = 7;
+  EXPECT_EQ(read(withImages(text)).eos_token_ids, std::vector<int64_t>{7}) << "the part's own word is nearer";
+  for (const char* key : {"vocab_size", "num_attention_heads", "num_key_value_heads", "head_dim", "model_type"}) text.erase(key);
+  const ModelConfig defaults = read(withImages(text));
+  EXPECT_EQ(defaults.vocab_size, 262208);
+  EXPECT_EQ(defaults.num_heads, 8);
+
+  const ModelConfig mistral = read({{"model_type", "mistral3"}, {"text_config", tiny("mistral")}, {"vision_config", {{"model_type", "pixtral"}}}});
+  EXPECT_EQ(mistral.family, "mistral");
+}
+
+TEST(ModelConfig, OfSeveralModalitiesOtherPartsAreRefused) {
+  const Json whole = withImages(with(tiny("gemma3_text"), {{"vocab_size", 400}}));
+  EXPECT_NE(refusal(with(whole, {{"audio_config", Json::object({{"x", 1}})}})).find("audio_config: a model of several modalities"), std::string::npos);
+  EXPECT_NE(refusal(with(whole, {{"text_config", tiny("llama")}})).find("text_config.model_type: expected gemma3_text"), std::string::npos);
+  EXPECT_NE(refusal(with(whole, {{"text_config", nullptr}})).find("text_config"), std::string::npos);
+  EXPECT_NE(refusal(with(whole, {{"architectures", {"Gemma3Other"}}})).find("expected Gemma3ForConditionalGeneration"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("llama"), {{"text_config", tiny("llama")}})).find("several modalities"), std::string::npos);
+}
+
 TEST(ModelConfig, LlamaBiases) {
   const ModelConfig config = read(with(tiny("llama"), {{"attention_bias", true}, {"mlp_bias", true}}));
   EXPECT_TRUE(config.qkv_bias && config.attention_output_bias && config.mlp_bias);
