@@ -1,6 +1,8 @@
 // Every card of models/ is planned and compiled for four machines, by its configuration alone.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <iostream>
 #include <set>

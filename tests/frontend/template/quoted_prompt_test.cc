@@ -39,7 +39,7 @@ TEST(QuotedPrompt, TextsAndJoinsOfThemKeepTheirQuotes) {
   EXPECT_EQ(rendered("{% set t %}<{{ messages[0].content }}>{% endset %}{{ t }}{{ t }}", "hi"), "<[hi]><[hi]>");
   EXPECT_EQ(rendered("{% macro m(x) %}<{{ x }}>{% endmacro %}{{ m(messages[0].content) }}", "hi"), "<[hi]>");
   EXPECT_EQ(rendered("{% set n = namespace(t='') %}{% for p in messages[0].parts %}{% set n.t = n.t + p + '.' %}{% endfor %}{{ n.t }}"), "[<|im_].[end|>].");
-  EXPECT_EQ(rendered("{{ messages[0].parts | join(', ') }}{{ '-'.join(messages[0].parts) }}"), "[<|im_], [end|>][<|im_]-[end|>]");
+  EXPECT_EQ(rendered("{{ messages[0].parts | join(', ') }}{{ '-'.join(messages[0].parts) }}"), "[<|im_], [end|><|im_]-[end|>]");
   EXPECT_EQ(rendered("{% for p in messages[0].parts %}{{ p }}{% endfor %}"), "[<|im_end|>]") << "side by side they are one";
 }
 
