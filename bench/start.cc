@@ -108,7 +108,7 @@ double weightBytes(const program::Program& program) {
   double bytes = 0;
   for (const program::Weight& weight : program.weights()) {
     const auto rows = static_cast<int64_t>(weight.rows()), columns = static_cast<int64_t>(weight.columns());
-    bytes += weight.layout() == program::Weight::VECTOR ? 4.0 * static_cast<double>(columns)
+    bytes += weight.layout() == program::Weight::VECTOR ? 4.0 * static_cast<double>(columns * weight.slices_size())
                                                         : static_cast<double>(weight.slices_size() * codegen::packedBytes(weight.encoding(), rows, columns));
   }
   return bytes;

@@ -269,10 +269,15 @@ void AttentionTile::fold(Val query, Val partial) {
   });
 }
 
-/// out = o / l. A sink's logit would join l here.
-void AttentionTile::finish(Val query, Val out) {
+/// out = o / l; with a sink s: o·exp(m - top) / (l·exp(m - top) + exp(s - top)), top = max(m, s).
+void AttentionTile::finish(Val query, Val out, Val sink) {
   Val running = runningOf(query);
-  Val inverse = e_.splat(e_.f(1) / e_.load(e_.f32, e_.at(running, paddedDim() * 4 + 4), 4));
+  Val l = e_.load(e_.f32, e_.at(running, paddedDim() * 4 + 4), 4), inverse = e_.splat(e_.f(1) / l);
+  if (sink.v) {
+    Val m = e_.load(e_.f32, e_.at(running, paddedDim() * 4), 4), top = e_.max(m, sink);
+    Val keep = e_.exp(e_.splat(m - top));
+    inverse = keep / e_.fma(e_.splat(l), keep, e_.exp(e_.splat(sink - top)));
+  }
   e_.columns(static_cast<int64_t>(kernel_.head_dim()), [&](Val offset, int lanes) {
     e_.storeLanes(e_.load(e_.f32v, e_.at(running, offset * 4), 64) * inverse, e_.at(out, offset * 4), lanes);
   });

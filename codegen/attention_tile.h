@@ -44,7 +44,8 @@ class AttentionTile {
 
   void reset(Val query);
   void fold(Val query, Val partial);
-  void finish(Val query, Val out);
+  /// `sink`: a logit that joins the softmax without a value, f32; none: null.
+  void finish(Val query, Val out, Val sink);
   void copyPartial(Val from, Val to);
 
   static int64_t partialBytes(const program::Kernel& kernel);

@@ -44,6 +44,8 @@ Emitter emitterOf(Kernel::Op op) {
     case Kernel::ATTENTION: return emitAttention;
     case Kernel::TAKE_ROWS: return emitTakeRows;
     case Kernel::EXPERT_GATHER: return emitExpertGather;
+    case Kernel::EXPERT_BIAS_ADD: return emitExpertBiasAdd;
+    case Kernel::EXPERT_BIAS_SUM: return emitExpertBiasSum;
     case Kernel::WEIGHTED_SUM: return emitWeightedSum;
     default: return nullptr;
   }

@@ -47,6 +47,8 @@ void emitSoftCap(llvm::Module&, const std::string& symbol, const program::Kernel
 void emitSiluMul(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitTakeRows(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitExpertGather(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
+void emitExpertBiasAdd(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
+void emitExpertBiasSum(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitWeightedSum(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 // emit_quantize.cc
 void emitQuantize(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);

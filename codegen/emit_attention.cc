@@ -32,6 +32,7 @@ class Attention : public Entry {
   Val splitPointer(size_t field) { return step(offsetof(StepView, split) + field); }
   Run runAt(Val unit);
   AttentionTile::Query queryAt(const Run& run, Val query);
+  Val sinkOf(const Run& run, Val query);
   void attend(const Run& run);
   void tiles(const Run& run, Val num_queries, const AttentionShape& shape);
   void tile(const Run& run, Val first, Val count, const AttentionShape& shape);
@@ -72,6 +73,12 @@ AttentionTile::Query Attention::queryAt(const Run& run, Val query) {
   return {at(in(0), offset), at(out(0), offset), position, lowest};
 }
 
+/// The sink of the query's head, or none.
+Val Attention::sinkOf(const Run& run, Val query) {
+  if (!kernel_.sinks()) return {};
+  return load(f32, at(in(2), (run.first_head + query % run.num_heads) * 4), 4);
+}
+
 /// The chunks of the run that hold positions lowest..last, ascending.
 void Attention::eachChunk(const Run& run, Val lowest, Val last, const std::function<void(Val)>& body) {
   const int bits = std::countr_zero(static_cast<uint64_t>(kAttentionChunk));
@@ -97,7 +104,7 @@ void Attention::tile(const Run& run, Val first, Val count, const AttentionShape&
     });
   });
   when(is_split_, [] {}, [&] {
-    tile_.eachQuery([&](Val query, Val) { tile_.finish(query, queryAt(run, first + query).out); });
+    tile_.eachQuery([&](Val query, Val) { tile_.finish(query, queryAt(run, first + query).out, sinkOf(run, first + query)); });
   });
 }
 
@@ -127,7 +134,7 @@ void Attention::mergeIfLast(const Run& run) {
       const AttentionTile::Query row = queryAt(run, query);
       tile_.reset(i(0));
       eachChunk(whole, row.lowest, row.position, [&](Val chunk) { tile_.fold(i(0), partialAt(run, query, chunk)); });
-      tile_.finish(i(0), row.out);
+      tile_.finish(i(0), row.out, sinkOf(run, query));
     });
   });
 }

@@ -109,6 +109,10 @@ void emitBiasAdd(llvm::Module& module, const std::string& symbol, const Kernel& 
 
 void emitSiluMul(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
   binary(module, symbol, kernel, false, target, [&](Entry& e, Val gate, Val up) {
+    if (kernel.gate() == Kernel::CLAMPED_SWIGLU) {
+      Val limit = e.fv(kernel.gate_limit()), g = e.min(gate, limit), u = e.min(e.max(up, e.fv(-kernel.gate_limit())), limit);
+      return g / (e.fv(1) + e.exp(g * e.fv(-1.702))) * (u + e.fv(1));
+    }
     if (kernel.gate() == Kernel::SILU) return gate / (e.fv(1) + e.exp(e.fv(0) - gate)) * up;
     // gelu_tanh(x) = x · sigmoid(2u), u = sqrt(2/π) · (x + 0.044715 x³)
     Val u = gate * e.fma(gate * gate, e.fv(0.044715), e.fv(1));
@@ -164,6 +168,36 @@ void emitExpertGather(llvm::Module& module, const std::string& symbol, const Ker
   const int64_t n = kernel.n(), experts_per_token = kernel.top_k();
   Val x = e.in(0), out = e.out(0);
   e.eachRow(kernel, [&](Val row) { copyRow(e, rowAt(e, x, row / e.i(experts_per_token), n), rowAt(e, out, row, n), n); });
+  e.finish();
+}
+
+void emitExpertBiasAdd(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  const int64_t n = kernel.n();
+  Val x = e.in(0), biases = e.in(1), experts = e.in(2), out = e.out(0);
+  e.eachRow(kernel, [&](Val row) {
+    Val from = rowAt(e, x, row, n), bias = rowAt(e, biases, e.index(experts, row), n), to = rowAt(e, out, row, n);
+    e.columns(n, [&](Val offset, int lanes) {
+      e.storeLanes(e.loadLanes(e.at(from, offset * 4), lanes) + e.loadLanes(e.at(bias, offset * 4), lanes), e.at(to, offset * 4), lanes);
+    });
+  });
+  e.finish();
+}
+
+void emitExpertBiasSum(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  const int64_t n = kernel.n(), slots = kernel.top_k();
+  Val weights = e.in(0), experts = e.in(1), biases = e.in(2), out = e.out(0);
+  e.eachRow(kernel, [&](Val row) {
+    Val weight = rowAt(e, weights, row, slots), chosen = rowAt(e, experts, row, slots), o = rowAt(e, out, row, n);
+    e.columns(n, [&](Val offset, int lanes) {
+      Vals sum = e.loop(e.i(0), e.i(slots), 1, {e.fv(0)}, [&](Val slot, Vals acc) {
+        Val v = e.loadLanes(e.at(rowAt(e, biases, e.index(chosen, slot), n), offset * 4), lanes);
+        return Vals{e.fma(v, e.broadcast(e.f32, e.at(weight, slot * 4)), acc[0])};
+      });
+      e.storeLanes(sum[0], e.at(o, offset * 4), lanes);
+    });
+  });
   e.finish();
 }
 

@@ -91,11 +91,11 @@ class Emitter {
   void bindWeight(const Node& node) {
     const Value& value = graph_.value(node.results[0]);
     const auto& attrs = std::get<WeightAttrs>(node.attrs);
-    const size_t lead = value.type.rank() == 3 ? 1 : 0;
+    const size_t lead = attrs.stack > 0 ? 1 : 0;
     program::Weight& weight = *program_.add_weights();
     weight.set_name(value.name);
     weight.set_encoding(toProgram(value.type.encoding));
-    const bool vector = value.type.rank() == 1;
+    const bool vector = value.type.rank() - lead == 1;
     weight.set_layout(vector ? program::Weight::VECTOR : program::Weight::PANELS);
     weight.set_rows(vector ? 1 : size(value.type.shape[lead]));
     weight.set_columns(size(value.type.shape.back()));
@@ -156,7 +156,7 @@ class Emitter {
   static std::vector<ValueId> dataOperands(const Node& node) {
     const auto& in = node.operands;
     if (node.op == Op::kKvAppend) return {in[1], in[2], in[0]};
-    if (node.op == Op::kAttention) return {in[0], in[1]};
+    if (node.op == Op::kAttention) return in.size() > 3 ? std::vector<ValueId>{in[0], in[1], in[3]} : std::vector<ValueId>{in[0], in[1]};
     if (node.op == Op::kRope) return {in[0]};
     return in;
   }
@@ -238,9 +238,20 @@ Kernel::Op kernelOp(Op op) {
     case Op::kRouterTopK: return Kernel::ROUTER_TOP_K;
     case Op::kExpertDispatch: return Kernel::EXPERT_DISPATCH;
     case Op::kExpertMatMul: return Kernel::EXPERT_MATMUL;
+    case Op::kExpertBiasAdd: return Kernel::EXPERT_BIAS_ADD;
+    case Op::kExpertBiasSum: return Kernel::EXPERT_BIAS_SUM;
     case Op::kWeightedSum: return Kernel::WEIGHTED_SUM;
     default: return Kernel::UNSPECIFIED;
   }
+}
+
+Kernel::Gate kernelGate(Gate gate) {
+  switch (gate) {
+    case Gate::kSilu: return Kernel::SILU;
+    case Gate::kGeluTanh: return Kernel::GELU_TANH;
+    case Gate::kClampedSwiGlu: return Kernel::CLAMPED_SWIGLU;
+  }
+  return Kernel::SILU;
 }
 
 /// What a kernel must know of its node besides op and sizes, one op at a time.
@@ -281,7 +292,10 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
       kernel.set_k(static_cast<uint64_t>(std::get<NormBySumAttrs>(node.attrs).width));
       kernel.set_epsilon(static_cast<float>(std::get<NormBySumAttrs>(node.attrs).epsilon));
       break;
-    case Op::kSiluMul: kernel.set_gate(std::get<GateAttrs>(node.attrs).gate == Gate::kSilu ? Kernel::SILU : Kernel::GELU_TANH); break;
+    case Op::kSiluMul:
+      kernel.set_gate(kernelGate(std::get<GateAttrs>(node.attrs).gate));
+      kernel.set_gate_limit(static_cast<float>(std::get<GateAttrs>(node.attrs).limit));
+      break;
     case Op::kSoftCap: kernel.set_soft_cap(static_cast<float>(std::get<SoftCapAttrs>(node.attrs).cap)); break;
     case Op::kHeadNorm: {
       const auto& a = std::get<HeadNormAttrs>(node.attrs);
@@ -315,6 +329,7 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
       kernel.set_window(static_cast<uint64_t>(a.window));
       kernel.set_scale(static_cast<float>(a.scale));
       kernel.set_soft_cap(static_cast<float>(a.soft_cap));
+      kernel.set_sinks(node.operands.size() > 3);
       break;
     }
     case Op::kTopK:
@@ -343,6 +358,13 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
       kernel.set_top_k(size(out.shape[1]));
       break;
     case Op::kWeightedSum: kernel.set_top_k(size(type(node.operands[1]).shape[1])); break;
+    case Op::kExpertBiasAdd:
+    case Op::kExpertBiasSum: {
+      const bool is_sum = node.op == Op::kExpertBiasSum;
+      kernel.set_top_k(size(type(node.operands[is_sum ? 1 : 2]).shape[1]));
+      kernel.set_experts(size(type(node.operands[is_sum ? 2 : 1]).shape[0]));
+      break;
+    }
     default: break;
   }
   return kernel;

@@ -75,6 +75,9 @@ Status checkExperts(const Kernel& kernel) {
       EXO_TRY(require(kernel.experts() >= 1 && kernel.experts() <= kMaxTopK, kernel, "experts must be in 1..", kMaxTopK, ", got ", kernel.experts()));
       EXO_TRY(require(kernel.top_k() >= 1 && kernel.top_k() <= kernel.experts(), kernel, "top_k must be in 1..", kernel.experts(), ", got ", kernel.top_k()));
       return checkGroups(kernel);
+    case Kernel::EXPERT_BIAS_ADD:
+    case Kernel::EXPERT_BIAS_SUM:
+      return require(kernel.experts() >= 1 && kernel.experts() <= kMaxTopK, kernel, "experts must be in 1..", kMaxTopK, ", got ", kernel.experts());
     case Kernel::EXPERT_MATMUL:
       EXO_TRY(require(kernel.group() <= kMaxTopK, kernel, "group must be at most ", kMaxTopK, ", got ", kernel.group()));
       return require(kernel.experts() >= 1 && kernel.experts() <= kMaxTopK, kernel, "experts must be in 1..", kMaxTopK, ", got ", kernel.experts());
@@ -129,6 +132,7 @@ int64_t rowWork(const Kernel& kernel) {
     case Kernel::TOP_K: return static_cast<int64_t>(kernel.n() + kernel.top_k());
     case Kernel::ROUTER_TOP_K:
     case Kernel::EXPERT_DISPATCH: return static_cast<int64_t>(kernel.experts() + kernel.top_k());
+    case Kernel::EXPERT_BIAS_SUM:
     case Kernel::WEIGHTED_SUM: return n * static_cast<int64_t>(kernel.top_k());
     default: return dividedColumns(kernel);
   }
@@ -147,6 +151,8 @@ Status checkKernel(const Kernel& kernel) {
     case Kernel::ATTENTION: EXO_TRY(checkHeads(kernel)); return checkAttention(kernel);
     case Kernel::HEAD_NORM:
     case Kernel::KV_APPEND: return checkHeads(kernel);
+    case Kernel::SILU_MUL:
+      return require((kernel.gate() == Kernel::CLAMPED_SWIGLU) == (kernel.gate_limit() > 0), kernel, "gate_limit must be above 0 for CLAMPED_SWIGLU and 0 for others, got ", kernel.gate_limit());
     case Kernel::SOFT_CAP: return require(kernel.soft_cap() > 0, kernel, "soft_cap must be above 0, got ", kernel.soft_cap());
     case Kernel::NORM_BY_SUM: return require(kernel.k() >= 1 && kernel.n() <= kernel.k(), kernel, "k must be at least n = ", kernel.n(), ", got ", kernel.k());
     default: return {};

@@ -70,12 +70,14 @@ struct NormBySumAttrs {
   EXO_ATTRS(NormBySumAttrs, (visit("width", width), visit("epsilon", epsilon)))
 };
 
-enum class Gate { kSilu, kGeluTanh };
-constexpr std::array<std::string_view, 2> names(Gate) { return {"silu", "gelu_tanh"}; }
+enum class Gate { kSilu, kGeluTanh, kClampedSwiGlu };
+constexpr std::array<std::string_view, 3> names(Gate) { return {"silu", "gelu_tanh", "clamped_swiglu"}; }
 
+/// limit: of clamped_swiglu.
 struct GateAttrs {
   Gate gate = Gate::kSilu;
-  EXO_ATTRS(GateAttrs, visit("gate", gate, Gate::kSilu))
+  double limit = 0;
+  EXO_ATTRS(GateAttrs, (visit("gate", gate, Gate::kSilu), visit("limit", limit, 0.0)))
 };
 
 /// y = cap * tanh(x / cap).

@@ -103,7 +103,7 @@ class Annotator {
   ValueId weightBehind(ValueId id) const {
     for (const Node* node = &producer(id);; node = &producer(node->operands[0])) {
       if (node->op == Op::kMatMul || node->op == Op::kExpertMatMul) return node->operands[1];
-      const bool transparent = node->op == Op::kRope || node->op == Op::kHeadNorm || node->op == Op::kBiasAdd || node->op == Op::kNormBySum ||
+      const bool transparent = node->op == Op::kRope || node->op == Op::kHeadNorm || node->op == Op::kBiasAdd || node->op == Op::kExpertBiasAdd || node->op == Op::kNormBySum ||
                                node->op == Op::kSoftCap || node->op == Op::kQuantize;
       if (!transparent) return -1;
     }

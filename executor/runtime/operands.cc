@@ -23,8 +23,8 @@ OperandNeed buffer(const char* name, program::Encoding encoding, RowCount rows, 
 OperandNeed f32(const char* name, RowCount rows, uint64_t columns, Access access = Access::kSame) {
   return buffer(name, program::F32, rows, columns, access);
 }
-OperandNeed vector(const char* name, uint64_t columns) {
-  return {.name = name, .kind = Kind::kVector, .columns = static_cast<int64_t>(columns)};
+OperandNeed vector(const char* name, uint64_t columns, uint64_t stack = 1) {
+  return {.name = name, .kind = Kind::kVector, .columns = static_cast<int64_t>(columns), .stack = static_cast<int64_t>(stack)};
 }
 OperandNeed panels(const Kernel& kernel, uint64_t stack = 1) {
   return {.name = "weight", .kind = Kind::kPanels, .encoding = kernel.weight(), .columns = static_cast<int64_t>(kernel.k()),
@@ -47,7 +47,7 @@ Status requirePairs(const Kernel& kernel, RowCount rows) {
 
 bool isExpertOp(Kernel::Op op) {
   return op == Kernel::ROUTER_TOP_K || op == Kernel::EXPERT_DISPATCH || op == Kernel::EXPERT_GATHER ||
-         op == Kernel::EXPERT_MATMUL || op == Kernel::WEIGHTED_SUM;
+         op == Kernel::EXPERT_MATMUL || op == Kernel::WEIGHTED_SUM || op == Kernel::EXPERT_BIAS_ADD || op == Kernel::EXPERT_BIAS_SUM;
 }
 
 Status inRange(const char* what, uint64_t value, uint64_t least, uint64_t most) {
@@ -112,6 +112,7 @@ Status checkExperts(const Kernel& kernel) {
   EXO_TRY(inRange("experts", kernel.experts(), 1, kMaxExperts));
   if (kernel.top_k() > kernel.experts())
     return invalid("top_k ", kernel.top_k(), " is more than the ", kernel.experts(), " experts");
+  if (kernel.op() == Kernel::EXPERT_BIAS_ADD || kernel.op() == Kernel::EXPERT_BIAS_SUM) return inRange("n", kernel.n(), 1, kMaxDimension);
   if (kernel.op() != Kernel::EXPERT_MATMUL) return {};
   EXO_TRY(inRange("n", kernel.n(), 1, kMaxDimension));
   EXO_TRY(inRange("k", kernel.k(), 0, kMaxDimension));
@@ -174,14 +175,16 @@ Status checkKernelNumbers(const Kernel& kernel) {
     case Kernel::EXPERT_DISPATCH:
     case Kernel::EXPERT_GATHER:
     case Kernel::EXPERT_MATMUL:
+    case Kernel::EXPERT_BIAS_ADD:
+    case Kernel::EXPERT_BIAS_SUM:
     case Kernel::WEIGHTED_SUM: return checkExperts(kernel);
     default: return invalid("unknown op ", static_cast<int>(kernel.op()));
   }
 }
 
 /// i32 indices that an op over experts made.
-OperandNeed indices(const char* name, RowCount rows, uint64_t columns, Origin origin, const Kernel& kernel) {
-  OperandNeed need = buffer(name, program::I32, rows, columns, Access::kAny, origin);
+OperandNeed indices(const char* name, RowCount rows, uint64_t columns, Origin origin, const Kernel& kernel, Access access = Access::kAny) {
+  OperandNeed need = buffer(name, program::I32, rows, columns, access, origin);
   need.experts = static_cast<int64_t>(kernel.experts());
   return need;
 }
@@ -220,9 +223,12 @@ Result<CallNeeds> operandNeeds(const Kernel& kernel, RowCount m) {
     case Kernel::KV_APPEND:
       EXO_TRY(requireTokens(kernel, m));
       return CallNeeds{{f32("k", m, kv_width), f32("v", m, kv_width), cache()}, {}, Unit::kRow};
-    case Kernel::ATTENTION:
+    case Kernel::ATTENTION: {
       EXO_TRY(requireTokens(kernel, m));
-      return CallNeeds{{f32("q", m, width, Access::kAny), cache()}, {f32("out", m, width, Access::kAny)}, Unit::kOwn};
+      CallNeeds needs{{f32("q", m, width, Access::kAny), cache()}, {f32("out", m, width, Access::kAny)}, Unit::kOwn};
+      if (kernel.sinks()) needs.in.push_back(vector("sinks", kernel.heads()));
+      return needs;
+    }
     case Kernel::TAKE_ROWS:
       if (m != RowCount{program::ROWS, 1}) return invalid("TAKE_ROWS makes ROWS rows, got ", toString(m));
       return CallNeeds{{f32("x", {program::TOKENS, 1}, n, Access::kAny), buffer("rows", program::I32, m, 1, Access::kSame, Origin::kRowsInput)},
@@ -245,6 +251,12 @@ Result<CallNeeds> operandNeeds(const Kernel& kernel, RowCount m) {
     case Kernel::EXPERT_MATMUL:
       EXO_TRY(requirePairs(kernel, m));
       return expertMatmul(kernel, m);
+    case Kernel::EXPERT_BIAS_ADD:
+      EXO_TRY(requirePairs(kernel, m));
+      return CallNeeds{{f32("x", m, n), vector("bias", n, kernel.experts()), indices("experts", m, 1, Origin::kRouterIds, kernel)}, {f32("out", m, n)}, Unit::kRow};
+    case Kernel::EXPERT_BIAS_SUM:
+      return CallNeeds{{f32("weights", m, top_k), indices("experts", m, top_k, Origin::kRouterIds, kernel, Access::kSame), vector("bias", n, kernel.experts())},
+                       {f32("out", m, n)}, Unit::kRow};
     case Kernel::WEIGHTED_SUM:
       return CallNeeds{{f32("y", times(m, top_k), n), f32("weights", m, top_k)}, {f32("out", m, n)}, Unit::kRow};
     default: return invalid("unknown op ", static_cast<int>(kernel.op()));

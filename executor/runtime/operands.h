@@ -35,7 +35,7 @@ struct OperandNeed {
   RowCount rows;                // kBuffer
   int64_t columns = 0;          // kBuffer, kPanels (K), kVector
   int64_t weight_rows = 0;      // kPanels: N
-  int64_t stack = 1;            // kPanels: experts
+  int64_t stack = 1;            // kPanels, kVector: experts
   Access access = Access::kSame;
   Origin origin = Origin::kAny;
   int64_t experts = 0;          // of the maker, where `origin` is a router or a dispatch

@@ -104,7 +104,7 @@ Status checkWeight(const Weight& weight) {
     EXO_TRY(inRange("rows of a vector", weight.rows(), 0, 1));
     if (weight.encoding() != program::F32)
       return invalid("a VECTOR must be F32, got ", program::Encoding_Name(weight.encoding()), " (", static_cast<int>(weight.encoding()), ")");
-    EXO_TRY(inRange("slices of a vector", weight.slices_size(), 1, 1));
+    EXO_TRY(inRange("slices", weight.slices_size(), 1, 1 << 16));
   } else if (weight.layout() == Weight::PANELS) {
     EXO_TRY(inRange("rows", weight.rows(), 0, kMaxDimension));
     EXO_TRY(inRange("slices", weight.slices_size(), 1, 1 << 16));
@@ -242,11 +242,10 @@ Status checkWeightOperand(const Program& program, const OperandNeed& need, uint3
   const bool panels = need.kind == Kind::kPanels;
   const bool fits = panels ? weight.layout() == Weight::PANELS && weight.encoding() == need.encoding &&
                                  weight.rows() == static_cast<uint64_t>(need.weight_rows) && weight.slices_size() == need.stack
-                           : weight.layout() == Weight::VECTOR;
+                           : weight.layout() == Weight::VECTOR && weight.slices_size() == need.stack;
   if (fits && weight.columns() == static_cast<uint64_t>(need.columns)) return {};
-  return invalid("must be ", panels ? std::to_string(need.stack) + " x PANELS " + program::Encoding_Name(need.encoding) + "[" +
-                                          std::to_string(need.weight_rows) + ", "
-                                    : std::string("VECTOR F32["),
+  return invalid("must be ", need.stack, panels ? " x PANELS " + program::Encoding_Name(need.encoding) + "[" + std::to_string(need.weight_rows) + ", "
+                                                : std::string(" x VECTOR F32["),
                  need.columns, "], but weight \"", weight.name(), "\" is ", weight.slices_size(), " x ",
                  Weight::Layout_Name(weight.layout()), " ", program::Encoding_Name(weight.encoding()), "[", weight.rows(), ", ",
                  weight.columns(), "]");
@@ -401,7 +400,7 @@ int64_t maxRows(const Program& program, const RowCount& rows) {
 uint64_t weightBytes(const Weight& weight) {
   const int64_t columns = static_cast<int64_t>(weight.columns());
   const int64_t bytes = weight.layout() == Weight::VECTOR
-                            ? columns * 4
+                            ? columns * 4 * weight.slices_size()
                             : codegen::packedBytes(weight.encoding(), static_cast<int64_t>(weight.rows()), columns) * weight.slices_size();
   return (static_cast<uint64_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
 }

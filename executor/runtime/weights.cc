@@ -106,7 +106,7 @@ class Loader {
     const program::TensorSlice& slice = weight.slices(place.slice);
     const int64_t columns = static_cast<int64_t>(weight.columns());
     if (columns == 0) return {};
-    if (weight.layout() == Weight::VECTOR) return fillVector(slice, {reinterpret_cast<float*>(data_[place.weight]), weight.columns()});
+    if (weight.layout() == Weight::VECTOR) return fillVector(slice, {reinterpret_cast<float*>(data_[place.weight]) + place.slice * columns, weight.columns()});
 
     const int64_t rows = std::min(kChunkRows, rowsOf(weight) - place.row);
     const int64_t first_row = static_cast<int64_t>(slice.row_begin()) + place.row;

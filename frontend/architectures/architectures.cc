@@ -14,6 +14,7 @@ struct Architecture {
 
 constexpr std::array kArchitectures = {
     Architecture{"gemma2", buildGemma2},       Architecture{"gemma3_text", buildGemma3Text}, Architecture{"glm4_moe", buildGlm4Moe},
+    Architecture{"gpt_oss", buildGptOss},
     Architecture{"olmo2", buildOlmo2},         Architecture{"phi3", buildPhi3},       Architecture{"qwen2_moe", buildQwen2Moe},
     Architecture{"llama", buildLlama},         Architecture{"mistral", buildMistral}, Architecture{"mixtral", buildMixtral},
     Architecture{"qwen2", buildQwen2},         Architecture{"qwen3", buildQwen3},     Architecture{"qwen3_moe", buildQwen3Moe},

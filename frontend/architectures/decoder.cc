@@ -16,6 +16,15 @@ std::string valueName(std::string tensor) {
   return tensor;
 }
 
+Gate gateOf(Activation activation) {
+  switch (activation) {
+    case Activation::kSilu: return Gate::kSilu;
+    case Activation::kGeluTanh: return Gate::kGeluTanh;
+    case Activation::kClampedSwiGlu: return Gate::kClampedSwiGlu;
+  }
+  return Gate::kSilu;
+}
+
 }  // namespace
 
 DecoderBuilder::DecoderBuilder(const ModelConfig& config, const ImportOptions& options) : config_(config), options_(options), builder_(options.name) {
@@ -42,6 +51,13 @@ ValueId DecoderBuilder::vector(const std::string& tensor, int64_t size) { return
 
 ValueId DecoderBuilder::vectorPart(const std::string& name, const Part& part, int64_t size) {
   return builder_.source(Op::kWeight, name, {Encoding::kF32, {size}}, WeightAttrs{part.tensor, 0, {part.of > 0 ? part.of : size}, {part.begin}});
+}
+
+/// A vector per expert.
+ValueId DecoderBuilder::vectorStack(const std::string& pattern, int64_t size) {
+  const int64_t experts = config_.moe->num_experts;
+  const std::string tensor = inLayer(pattern) + ".bias";
+  return builder_.source(Op::kWeight, valueName(tensor), {Encoding::kF32, {experts, size}}, WeightAttrs{tensor, experts, {size}, {0, 0}});
 }
 
 ValueId DecoderBuilder::stack(const std::string& pattern, int64_t rows, int64_t columns) {
@@ -132,14 +148,16 @@ ValueId DecoderBuilder::attention(ValueId x) {
   const ValueId filled = builder_.add(Op::kKvAppend, valueName(inLayer("kv.filled")), {cache, k, v, positions_});
   const int64_t window = config_.sliding_window[static_cast<size_t>(layer_)].value_or(0);
   const double scale = 1 / std::sqrt(config_.query_scalar.value_or(static_cast<double>(dim)));
-  const ValueId a = builder_.add(Op::kAttention, valueName(inLayer("self_attn.out")), {q, filled, positions_},
+  std::vector<ValueId> read = {q, filled, positions_};
+  if (config_.attention_sinks) read.push_back(vector(inLayer("self_attn.sinks"), heads));
+  const ValueId a = builder_.add(Op::kAttention, valueName(inLayer("self_attn.out")), read,
                                  AttentionAttrs{dim, heads / kv_heads, 0, window, scale, config_.attention_soft_cap});
   const ValueId o = linear(inLayer("self_attn.o_proj"), a, hidden, heads * dim, config_.attention_output_bias);
   return builder_.add(Op::kAdd, valueName(inLayer("attended")), {x, normBehind("post_attention_layernorm", o)});
 }
 
 ValueId DecoderBuilder::gated(const std::string& name, ValueId gate, ValueId up) {
-  return builder_.add(Op::kSiluMul, valueName(inLayer(name)), {gate, up}, GateAttrs{config_.activation == Activation::kSilu ? Gate::kSilu : Gate::kGeluTanh});
+  return builder_.add(Op::kSiluMul, valueName(inLayer(name)), {gate, up}, GateAttrs{gateOf(config_.activation), config_.activation_limit});
 }
 
 ValueId DecoderBuilder::gatedMlp(const std::string& name, ValueId x, int64_t ffn, bool bias) {
@@ -156,11 +174,12 @@ ValueId DecoderBuilder::denseMlp(ValueId x) {
   return builder_.add(Op::kAdd, valueName(inLayer("hidden")), {x, normBehind("post_feedforward_layernorm", down)});
 }
 
-ValueId DecoderBuilder::routedExperts(ValueId n, const MoeNames& names) {
+DecoderBuilder::Routed DecoderBuilder::routedExperts(ValueId n, const MoeNames& names) {
   const MoeConfig& moe = *config_.moe;
   const int64_t hidden = config_.hidden_size, ffn = moe.intermediate_size;
   const std::string tensor = inLayer(names.router), router = valueName(tensor);
   std::vector<ValueId> scores = {f32Linear(tensor, n, moe.num_experts)};
+  if (moe.router_bias) scores = {builder_.add(Op::kBiasAdd, router + ".biased", {scores[0], vector(tensor + ".bias", moe.num_experts)})};
   if (moe.correction_bias) scores.push_back(vector(tensor + ".e_score_correction_bias", moe.num_experts));
   const Scoring scoring = moe.score == RouterScore::kSigmoid ? Scoring::kSigmoid : Scoring::kSoftmax;
   const auto routed = builder_.addMulti(Op::kRouterTopK, {router + ".weights", router + ".experts"}, scores,
@@ -170,10 +189,16 @@ ValueId DecoderBuilder::routedExperts(ValueId n, const MoeNames& names) {
     const ValueId weight = stack(name, rows, columns);
     return builder_.add(Op::kExpertMatMul, valueName(inLayer(name)) + ".out", {input, weight, sorted[0], sorted[1]});
   };
+  const auto biased = [&](const std::string& name, ValueId value) {
+    return moe.expert_bias ? builder_.add(Op::kExpertBiasAdd, valueName(inLayer(name)) + ".biased", {value, vectorStack(name, ffn), routed[1]}) : value;
+  };
+  Routed result;
+  if (moe.expert_bias) result.bias = builder_.add(Op::kExpertBiasSum, valueName(inLayer("experts.bias")), {routed[0], routed[1], vectorStack(names.down, hidden)});
   const ValueId gate = experts(names.gate, n, ffn, hidden);
   const ValueId up = experts(names.up, n, ffn, hidden);
-  const ValueId down = experts(names.down, gated("experts.act", gate, up), hidden, ffn);
-  return builder_.add(Op::kWeightedSum, valueName(inLayer("experts.sum")), {down, routed[0]});
+  const ValueId down = experts(names.down, gated("experts.act", biased(names.gate, gate), biased(names.up, up)), hidden, ffn);
+  result.sum = builder_.add(Op::kWeightedSum, valueName(inLayer("experts.sum")), {down, routed[0]});
+  return result;
 }
 
 ValueId DecoderBuilder::sharedExpert(ValueId n, const MoeNames& names) {
@@ -185,7 +210,9 @@ ValueId DecoderBuilder::sharedExpert(ValueId n, const MoeNames& names) {
 
 ValueId DecoderBuilder::sparseMlp(ValueId x, const MoeNames& names) {
   const ValueId n = normBefore(mlpNorm(), x);
-  ValueId sum = routedExperts(n, names);
+  auto [sum, bias] = routedExperts(n, names);
+  // Added to the other summand: the sum is partial where experts are split, and one all-reduce makes it whole.
+  if (bias >= 0) x = builder_.add(Op::kAdd, valueName(inLayer("experts.biased")), {x, bias});
   // Both are sums over split columns: added before they are summed over ranks, they cost one all-reduce.
   if (config_.moe->shared_intermediate_size > 0) sum = builder_.add(Op::kAdd, valueName(inLayer("experts.all")), {sum, sharedExpert(n, names)});
   return builder_.add(Op::kAdd, valueName(inLayer("hidden")), {x, normBehind("post_feedforward_layernorm", sum)});

@@ -54,11 +54,16 @@ class DecoderBuilder {
   ValueId f32Linear(const std::string& tensor, ValueId x, int64_t rows);
   ValueId gatedMlp(const std::string& name, ValueId x, int64_t ffn, bool bias);
   ValueId gated(const std::string& name, ValueId gate, ValueId up);
-  ValueId routedExperts(ValueId n, const MoeNames& names);
+  /// The chosen experts' weighted sum without the biases of their down projections, and those (-1: they have none).
+  struct Routed {
+    ValueId sum = -1, bias = -1;
+  };
+  Routed routedExperts(ValueId n, const MoeNames& names);
   ValueId sharedExpert(ValueId n, const MoeNames& names);
   ValueId matrix(const std::string& tensor, int64_t rows, int64_t columns);
   ValueId vector(const std::string& tensor, int64_t size);
   ValueId vectorPart(const std::string& name, const Part& part, int64_t size);
+  ValueId vectorStack(const std::string& pattern, int64_t size);
   ValueId stack(const std::string& pattern, int64_t rows, int64_t columns);
   ValueId queryNorm(const std::string& tensor, ValueId x);
   ValueId rope(const std::string& name, ValueId x);

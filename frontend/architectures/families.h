@@ -8,6 +8,7 @@ namespace exo {
 Graph buildGemma2(const ModelConfig& config, const ImportOptions& options);
 Graph buildGemma3Text(const ModelConfig& config, const ImportOptions& options);
 Graph buildGlm4Moe(const ModelConfig& config, const ImportOptions& options);
+Graph buildGptOss(const ModelConfig& config, const ImportOptions& options);
 Graph buildOlmo2(const ModelConfig& config, const ImportOptions& options);
 Graph buildPhi3(const ModelConfig& config, const ImportOptions& options);
 Graph buildQwen2Moe(const ModelConfig& config, const ImportOptions& options);

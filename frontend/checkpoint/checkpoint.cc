@@ -1,15 +1,31 @@
 #include "frontend/checkpoint/checkpoint.h"
 
 #include <algorithm>
+#include <map>
 
 #include "frontend/checkpoint/gguf_tensors.h"
 #include "frontend/checkpoint/logical_tensors.h"
 #include "frontend/config/quantization.h"
 #include "frontend/config/suggest.h"
+#include "frontend/config/text_part.h"
 
 namespace exo {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+/// From the names that a language model's tensors have by themselves to those in the files, sorted.
+Result<std::map<std::string, std::string>> textNames(const Shards& shards, const fs::path& path) {
+  std::map<std::string, std::string> names;
+  for (const std::string& stored : shards.names()) {
+    const auto [at, is_new] = names.emplace(textTensorName(stored), stored);
+    if (!is_new) return invalid(path.string(), ": expected one tensor ", at->first, ", got ", at->second, " and ", stored);
+  }
+  return names;
+}
+
+}  // namespace
 
 Result<Checkpoint> Checkpoint::open(const fs::path& path) {
   if (isGguf(path)) {
@@ -27,7 +43,12 @@ Result<Checkpoint> Checkpoint::open(const fs::path& path) {
     EXO_ASSIGN(MappedFile file, MappedFile::open(directory / "config.json"));
     config_file.emplace(std::move(file));
   }
-  const RawTensors raw{shards.names(), [&](const std::string& name) { return shards.find(name); }};
+  EXO_ASSIGN(const auto stored_names, textNames(shards, path));
+  RawTensors raw{{}, [&](const std::string& name) {
+                   const auto stored = stored_names.find(name);
+                   return stored == stored_names.end() ? nullptr : shards.find(stored->second);
+                 }};
+  for (const auto& [name, stored] : stored_names) raw.names.push_back(name);
   auto tensors = logicalTensors(raw, config);
   if (!tensors.ok()) return std::move(tensors).error().note("while opening " + path.string());
   return Checkpoint(path.string(), std::move(shards), nullptr, std::move(config_file), std::move(*tensors));

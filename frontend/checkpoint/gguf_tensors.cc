@@ -76,10 +76,12 @@ struct Name {
 };
 /// Below blk.N and model.layers.N; with ".weight" or ".bias".
 constexpr std::array kLayerNames = {
-    Name{"attn_norm", "input_layernorm"},       Name{"ffn_norm", "post_attention_layernorm"}, Name{"attn_q", "self_attn.q_proj"},
+    Name{"attn_norm", "input_layernorm"},       Name{"attn_q", "self_attn.q_proj"},           Name{"attn_qkv", "self_attn.qkv_proj"},
+    Name{"post_attention_norm", "post_attention_layernorm"}, Name{"post_ffw_norm", "post_feedforward_layernorm"},
     Name{"attn_k", "self_attn.k_proj"},         Name{"attn_v", "self_attn.v_proj"},           Name{"attn_output", "self_attn.o_proj"},
     Name{"attn_q_norm", "self_attn.q_norm"},    Name{"attn_k_norm", "self_attn.k_norm"},      Name{"ffn_gate", "mlp.gate_proj"},
-    Name{"ffn_up", "mlp.up_proj"},              Name{"ffn_down", "mlp.down_proj"},
+    Name{"ffn_down", "mlp.down_proj"},          Name{"ffn_gate_shexp", "SHARED.gate_proj"},   Name{"ffn_up_shexp", "SHARED.up_proj"},
+    Name{"ffn_down_shexp", "SHARED.down_proj"},
 };
 constexpr std::array kModelNames = {
     Name{"token_embd.weight", "model.embed_tokens.weight"}, Name{"output_norm.weight", "model.norm.weight"}, Name{"output.weight", "lm_head.weight"}};
@@ -109,7 +111,7 @@ class Builder {
 
   Result<StoredTensors> run() {
     for (const auto& [name, tensor] : model_.tensors()) {
-      if (name == "rope_freqs.weight") continue;  // read with the configuration
+      if (name == "rope_freqs.weight" || name == "rope_factors_long.weight" || name == "rope_factors_short.weight") continue;  // read with the configuration
       if (!tensor.type->dequantise)
         return makeError(ErrorCode::kUnsupported, model_.where(), ": ", name, ": expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL or MXFP4, got ",
                          tensor.type->name);
@@ -127,6 +129,7 @@ class Builder {
     int64_t layer = -1;
     const auto [rest, error] = std::from_chars(name.data() + 4, name.data() + name.size(), layer);
     if (error != std::errc() || layer < 0 || rest == name.data() + name.size() || *rest != '.') return false;
+    if (layer >= config_.num_layers) return true;  // of those that predict further tokens
     const std::string_view inside(rest + 1, static_cast<size_t>(name.data() + name.size() - rest - 1));
     const size_t dot = inside.rfind('.');
     if (dot == std::string_view::npos) return false;
@@ -135,17 +138,36 @@ class Builder {
 
   Result<bool> addInLayer(const std::string& layer, std::string_view name, const std::string& kind, const GgufTensor& tensor) {
     if (kind != ".weight" && kind != ".bias") return false;
+    if (name == "ffn_norm") return addWhole(layer + (config_.norms == NormPlaces::kBoth ? "pre_feedforward_layernorm" : "post_attention_layernorm") + kind, tensor);
+    if (name == "ffn_up") return addWhole(layer + (config_.fused_projections ? "mlp.gate_up_proj" : "mlp.up_proj") + kind, tensor);
+    if (name == "attn_sinks") return addWhole(layer + "self_attn.sinks", tensor);
     for (const auto& [gguf, ours] : kLayerNames)
-      if (name == gguf) return addWhole(layer + std::string(ours) + kind, tensor, name == "attn_q" || name == "attn_k");
+      if (name == gguf) return addWhole(layer + named(ours) + kind, tensor, name == "attn_q" || name == "attn_k");
     const bool is_mixtral = config_.family == "mixtral";
     const std::string block = layer + (is_mixtral ? "block_sparse_moe" : "mlp");
-    if (name == "ffn_gate_inp") return addWhole(block + ".gate" + kind, tensor);
+    if (name == "ffn_gate_inp") return addWhole(block + (config_.family == "gpt_oss" ? ".router" : ".gate") + kind, tensor);
+    if (name == "exp_probs_b") return addWhole(block + ".gate.e_score_correction_bias", tensor);
+    if (name == "ffn_gate_inp_shexp") return addRow(block + ".shared_expert_gate" + kind, tensor);
     for (const ExpertNames& names : kExpertNames) {
       const auto target = [&](std::string_view expert) { return block + ".experts." + std::string(expert) + "." + std::string(is_mixtral ? names.mixtral : names.usual) + kind; };
       if (name == std::string(names.gguf) + "_exps") return addStack(target, tensor);
       if (name.starts_with(std::string(names.gguf) + ".")) return addWhole(target(name.substr(names.gguf.size() + 1)), tensor);
     }
     return false;
+  }
+
+  /// What the family calls its shared expert.
+  std::string named(std::string_view ours) const {
+    constexpr std::string_view kShared = "SHARED";
+    if (!ours.starts_with(kShared)) return std::string(ours);
+    return (config_.family == "qwen2_moe" ? "mlp.shared_expert" : "mlp.shared_experts") + std::string(ours.substr(kShared.size()));
+  }
+
+  /// A matrix of one row, kept as a vector.
+  Result<bool> addRow(const std::string& name, const GgufTensor& tensor) {
+    GgufTensor row = tensor;
+    if (row.shape.size() == 1) row.shape = {1, row.shape[0]};
+    return addWhole(name, row);
   }
 
   /// A matrix or a vector; `heads`: of rows that rope turns.
@@ -161,7 +183,9 @@ class Builder {
 
   template <class Target>
   Result<bool> addStack(const Target& target, const GgufTensor& tensor) {
-    if (tensor.shape.size() != 3) return invalid(model_.where(), ": ", tensor.name, ": expected [experts, rows, columns], got ", tensor.shape.size(), " dimensions");
+    const size_t rank = tensor.name.ends_with(".bias") ? 2 : 3;
+    if (tensor.shape.size() != rank)
+      return invalid(model_.where(), ": ", tensor.name, ": expected ", rank == 2 ? "[experts, rows]" : "[experts, rows, columns]", ", got ", tensor.shape.size(), " dimensions");
     const int64_t experts = tensor.shape[0];
     for (int64_t expert = 0; expert < experts; ++expert) {
       GgufTensor own = tensor;

@@ -31,14 +31,19 @@ Result<int64_t> readHeadDim(const JsonObject& json, const FamilyDefaults& defaul
   return *head_dim;
 }
 
+/// `fallback`: what a missing key means, if a file may lack it.
+Result<int64_t> readSize(const JsonObject& json, const std::string& key, std::optional<int64_t> fallback, IntegerRange range) {
+  return fallback ? json.integerOr(key, *fallback, range) : json.integer(key, range);
+}
+
 Status readSizes(const JsonObject& json, const FamilyDefaults& defaults, ModelConfig& config) {
   EXO_ASSIGN(config.hidden_size, json.integer("hidden_size", {1, kMaxHiddenSize}));
   EXO_ASSIGN(config.num_layers, json.integer("num_hidden_layers", {1, kMaxLayers}));
-  EXO_ASSIGN(config.num_heads, json.integer("num_attention_heads", {1, kMaxHeads}));
+  EXO_ASSIGN(config.num_heads, readSize(json, "num_attention_heads", defaults.num_heads, {1, kMaxHeads}));
   EXO_ASSIGN(config.num_kv_heads, readKvHeads(json, defaults, config.num_heads));
   EXO_ASSIGN(config.head_dim, readHeadDim(json, defaults, config));
   EXO_ASSIGN(config.intermediate_size, json.integer("intermediate_size", {1, kMaxIntermediateSize}));
-  EXO_ASSIGN(config.vocab_size, json.integer("vocab_size", {1, kMaxVocabSize}));
+  EXO_ASSIGN(config.vocab_size, readSize(json, "vocab_size", defaults.vocab_size, {1, kMaxVocabSize}));
   EXO_ASSIGN(config.max_position_embeddings,
              json.integerOr("max_position_embeddings", defaults.max_position_embeddings, {1, kMaxPositions}));
   return {};

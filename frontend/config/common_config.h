@@ -27,6 +27,7 @@ constexpr int64_t kMaxParameters = 1'000'000'000'000'000;  // 10^15; below 2^53,
 /// What transformers assumes for keys a file lacks.
 struct FamilyDefaults {
   std::string family;
+  std::optional<int64_t> vocab_size, num_heads;  // without a default they must be in the file
   std::optional<int64_t> num_kv_heads;  // absent key; null in the file always means num_heads
   std::optional<int64_t> head_dim;      // otherwise hidden_size / num_heads
   double rms_norm_eps = 1e-6;

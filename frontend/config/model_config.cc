@@ -3,6 +3,7 @@
 #include "frontend/config/families/family.h"
 #include "frontend/config/gguf_config.h"
 #include "frontend/config/suggest.h"
+#include "frontend/config/text_part.h"
 
 namespace exo {
 namespace {
@@ -51,6 +52,12 @@ std::vector<std::string> knownFamilies() {
 
 Result<ModelConfig> readModelConfig(const Json& json, const std::string& where) {
   EXO_ASSIGN(const JsonObject object, JsonObject::root(json, where));
+  EXO_ASSIGN(auto text, findTextPart(object));
+  if (text) {
+    EXO_ASSIGN(ModelConfig config, readModelConfig(text->json, where + ": text_config"));
+    config.ignored = std::move(text->ignored);
+    return config;
+  }
   EXO_ASSIGN(const Family* family, findFamily(object));
   EXO_TRY(checkArchitecture(object, *family));
   EXO_ASSIGN(ModelConfig config, readCommon(object, family->defaults));

@@ -21,7 +21,8 @@
 
 namespace exo {
 
-enum class Activation { kSilu, kGeluTanh };
+/// kClampedSwiGlu: gate and up are clamped to activation_limit, and up counts from -1 (gpt-oss).
+enum class Activation { kSilu, kGeluTanh, kClampedSwiGlu };
 
 /// How a router scores its experts.
 enum class RouterScore { kSoftmax, kSigmoid };
@@ -41,6 +42,7 @@ struct MoeConfig {
   int64_t top_groups = 1;
   double scale = 1.0;             // of the chosen weights
   int64_t shared_intermediate_size = 0;  // of the expert that every token uses; 0: none
+  bool router_bias = false, expert_bias = false;  // of the router's projection; of every expert's three
   bool shared_gate = false;       // its result is multiplied by the sigmoid of a projection
   std::vector<bool> is_sparse;    // per layer; false: an ordinary MLP of ModelConfig::intermediate_size
   friend bool operator==(const MoeConfig&, const MoeConfig&) = default;
@@ -58,10 +60,12 @@ struct ModelConfig {
   int64_t max_position_embeddings = 0;  // tokens
   double rms_norm_eps = 0.0;
   Activation activation = Activation::kSilu;
+  double activation_limit = 0.0;  // of kClampedSwiGlu
   bool tie_word_embeddings = false;  // the output projection is the embedding table
   bool qkv_bias = false;
   bool attention_output_bias = false;
   bool mlp_bias = false;
+  bool attention_sinks = false;    // one more logit per head in the softmax, without a value
   bool qk_norm = false;  // RMS norm over each head of q and k, before rope
   bool qk_norm_joint = false;  // qk_norm is over all heads at once
   NormPlaces norms = NormPlaces::kBefore;
@@ -80,6 +84,7 @@ struct ModelConfig {
   std::vector<int64_t> eos_token_ids;
   std::optional<DType> dtype;  // of the published weights, when the file says; the checkpoint itself decides
   QuantizationConfig quantization;
+  std::vector<std::string> ignored;  // parts of the file that are not for text, by name
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
 
   int64_t rotaryDim() const { return rotary_dim.value_or(head_dim); }

@@ -11,13 +11,14 @@ double countAttention(const ModelConfig& c) {
   double count = hidden * (q + 2.0 * kv) + q * hidden;
   if (c.qkv_bias) count += q + 2.0 * kv;
   if (c.attention_output_bias) count += hidden;
+  if (c.attention_sinks) count += static_cast<double>(c.num_heads);
   if (c.qk_norm) count += c.qk_norm_joint ? q + kv : 2.0 * head_dim;
   return count;
 }
 
-double countMlp(const ModelConfig& c, int64_t intermediate_size) {
+double countMlp(const ModelConfig& c, int64_t intermediate_size, bool bias) {
   const double hidden = static_cast<double>(c.hidden_size), inner = static_cast<double>(intermediate_size);
-  return 3.0 * hidden * inner + (c.mlp_bias ? 2.0 * inner + hidden : 0.0);
+  return 3.0 * hidden * inner + (bias ? 2.0 * inner + hidden : 0.0);
 }
 
 struct Counts {
@@ -32,13 +33,13 @@ Counts count(const ModelConfig& c) {
   for (int64_t layer = 0; layer < c.num_layers; ++layer) {
     double dense = countAttention(c) + (c.norms == NormPlaces::kBoth ? 4.0 : 2.0) * hidden, total = 0.0, active = 0.0;
     if (c.isSparse(layer)) {
-      const double expert = countMlp(c, c.moe->intermediate_size);
+      const double expert = countMlp(c, c.moe->intermediate_size, c.moe->expert_bias);
       total = expert * static_cast<double>(c.moe->num_experts);
       active = expert * static_cast<double>(c.moe->top_k);
-      dense += (hidden + (c.moe->correction_bias ? 1.0 : 0.0)) * static_cast<double>(c.moe->num_experts);
+      dense += (hidden + (c.moe->correction_bias ? 1.0 : 0.0) + (c.moe->router_bias ? 1.0 : 0.0)) * static_cast<double>(c.moe->num_experts);
       dense += 3.0 * hidden * static_cast<double>(c.moe->shared_intermediate_size) + (c.moe->shared_gate ? hidden : 0.0);
     } else {
-      dense += countMlp(c, c.intermediate_size);
+      dense += countMlp(c, c.intermediate_size, c.mlp_bias);
     }
     counts.total += dense + total;
     counts.active += dense + active;

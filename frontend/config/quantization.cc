@@ -4,6 +4,7 @@
 #include <array>
 
 #include "frontend/config/suggest.h"
+#include "frontend/config/text_part.h"
 
 namespace exo {
 namespace {
@@ -209,7 +210,10 @@ Result<QuantizationConfig> loadQuantization(const std::filesystem::path& directo
   if (!std::filesystem::exists(file, code)) return QuantizationConfig{};
   EXO_ASSIGN(const Json json, readJsonFile(file));
   EXO_ASSIGN(const JsonObject object, JsonObject::root(json, file.string()));
-  return readQuantization(object);
+  EXO_ASSIGN(const auto text, findTextPart(object));
+  if (!text) return readQuantization(object);
+  EXO_ASSIGN(const JsonObject part, JsonObject::root(text->json, file.string() + ": text_config"));
+  return readQuantization(part);
 }
 
 }  // namespace exo

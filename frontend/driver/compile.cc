@@ -70,6 +70,7 @@ class Compiler {
     EXO_TRY(checkSequences(options_, max_context_));
     EXO_ASSIGN(Graph imported, importGraph(model_, options_.quantization, max_context_));
     EXO_TRY(verify(imported));
+    for (const std::string& part : model_.config.ignored) result_.notes.push_back("ignored: " + part + " of the model's file; only text is read and written");
     if (model_.checkpoint && !options_.random_seed)
       for (const std::string& line : storedFormats(imported, *model_.checkpoint)) result_.notes.push_back("weights: " + line);
     EXO_TRY(choosePlan(imported));

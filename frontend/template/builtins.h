@@ -1,5 +1,6 @@
 // What templates can call: filters, tests, methods and the `%` format. All take their arguments as a Call, bind them by
 // position and name as Python does, and refuse by name what they do not know. Errors carry no line; the interpreter adds it.
+// What they make of quoted text is quoted: parts and joins of texts exactly where they were, of all others (kWhole) the whole result.
 #pragma once
 
 #include <optional>
@@ -25,6 +26,11 @@ Result<Bound> bind(const Call& call, std::initializer_list<const char*> paramete
 Result<int64_t> integerArgument(const Call& call, const std::optional<Value>& argument, const char* parameter, int64_t fallback);
 Result<bool> boolArgument(const std::optional<Value>& argument, bool fallback);
 
+/// How quotes get into the text that a function makes.
+enum class Quotes : uint8_t { kKept, kWhole };
+/// Is anything that the function was given quoted?
+bool hasQuotes(const Call& call);
+
 Result<Value> applyFilter(Call& call);
 Result<bool> applyTest(Call& call);
 bool isFilterName(std::string_view name);
@@ -40,7 +46,7 @@ bool isHashable(const Value& value);
 bool isUpperText(std::string_view text);
 bool isLowerText(std::string_view text);
 /// str.replace(): at most `count` times (negative: all).
-Result<Value> replaceText(const std::string& text, const std::string& from, const std::string& to, int64_t count, Budget& budget);
+Result<Value> replaceText(const QuotedText& text, const std::string& from, const QuotedText& to, int64_t count, Budget& budget);
 /// (key, value) tuples of a dict.
 Result<std::vector<Value>> itemPairs(const Value& dict, Budget& budget);
 

@@ -42,34 +42,41 @@ bool isHashable(const Value& value) {
   return std::all_of(items.begin(), items.end(), isHashable);
 }
 
-Result<Value> replaceText(const std::string& text, const std::string& from, const std::string& to, int64_t count, Budget& budget) {
+bool hasQuotes(const Call& call) {
+  const auto quotes = [&](const Value& value) { return hasQuotes(value, call.budget); };
+  return quotes(call.self) || std::any_of(call.positional.begin(), call.positional.end(), quotes) ||
+         std::any_of(call.named.begin(), call.named.end(), [&](const auto& argument) { return quotes(argument.second); });
+}
+
+Result<Value> replaceText(const QuotedText& quoted, const std::string& from, const QuotedText& to, int64_t count, Budget& budget) {
+  const std::string& text = quoted.text;
   EXO_TRY(budget.allow(text.size()));
-  std::string out;
+  QuotedText out;
   size_t at = 0;
   int64_t done = 0;
   if (from.empty()) {  // Python inserts before every letter and at the end
     while ((count < 0 || done < count) && at <= text.size()) {
       out += to;
       ++done;
-      EXO_TRY(budget.allow(out.size() / 64));
-      if (out.size() > budget.maxBytes()) return Error(budget.allow(out.size()).error());
+      EXO_TRY(budget.allow(out.sizeBytes() / 64));
+      if (out.sizeBytes() > budget.maxBytes()) return Error(budget.allow(out.sizeBytes()).error());
       if (at == text.size()) return Value::string(std::move(out));
       size_t next = at;
       nextCodePoint(text, next);
-      out.append(text, at, next - at);
+      out += quoted.part(at, next - at);
       at = next;
     }
-    out.append(text, at);
+    out += quoted.part(at);
     return Value::string(std::move(out));
   }
   for (size_t found; (count < 0 || done < count) && (found = text.find(from, at)) != std::string::npos; ++done) {
-    out.append(text, at, found - at);
+    out += quoted.part(at, found - at);
     out += to;
     at = found + from.size();
-    if (out.size() > budget.maxBytes()) return Error(budget.allow(out.size()).error());
+    if (out.sizeBytes() > budget.maxBytes()) return Error(budget.allow(out.sizeBytes()).error());
   }
-  out.append(text, at);
-  EXO_TRY(budget.allow(out.size()));
+  out += quoted.part(at);
+  EXO_TRY(budget.allow(out.sizeBytes()));
   return Value::string(std::move(out));
 }
 

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include "ir/base/quoted_text.h"
 #include "ir/base/result.h"
 
 namespace exo {
@@ -31,7 +32,11 @@ class ChatTemplate {
 
   /// variables: an object {messages, tools, add_generation_prompt, bos_token, eos_token, enable_thinking, …}; a name it lacks is
   /// undefined in the template. A call of raise_exception is an error (kInvalidInput) with its message.
-  /// Thread-safe: one template serves any number of renderings.
+  /// Quoted is all text that came of variables, so that no special token is read in it; but for bos_token and the like, and for the usual
+  /// roles. Thread-safe: one template serves any number of renderings.
+  Result<QuotedText> renderPrompt(const nlohmann::ordered_json& variables, const Limits& limits) const;
+  Result<QuotedText> renderPrompt(const nlohmann::ordered_json& variables) const { return renderPrompt(variables, Limits{}); }
+  /// The text alone.
   Result<std::string> render(const nlohmann::ordered_json& variables, const Limits& limits) const;
   Result<std::string> render(const nlohmann::ordered_json& variables) const { return render(variables, Limits{}); }
 

@@ -15,6 +15,7 @@ using Filter = Result<Value> (*)(Call&);
 struct FilterEntry {
   std::string_view name;
   Filter filter;
+  Quotes quotes = Quotes::kKept;
 };
 
 Status noArguments(const Call& call) {
@@ -81,28 +82,30 @@ std::string titled(std::string_view text) {
 
 Result<Value> trim(Call& call) {
   EXO_ASSIGN(Bound arguments, bind(call, {"chars"}));
-  EXO_ASSIGN(std::string text, toText(call.self, call.budget));
-  if (!arguments[0] || arguments[0]->isNone()) return Value::string(std::string(stripSpace(text, Sides::kBoth)));
+  EXO_ASSIGN(const QuotedText text, toQuotedText(call.self, call.budget));
+  if (!arguments[0] || arguments[0]->isNone()) return Value::string(text.part(stripSpace(text.text, Sides::kBoth)));
   if (!arguments[0]->isString()) return invalid("strip arg must be None or str");
-  return Value::string(std::string(stripSet(text, arguments[0]->text(), Sides::kBoth)));
+  return Value::string(text.part(stripSet(text.text, arguments[0]->text(), Sides::kBoth)));
 }
 
 Result<Value> string(Call& call) {
   if (call.self.isMarkup() && call.positional.empty() && call.named.empty()) return call.self;
-  EXO_ASSIGN(std::string text, selfText(call));
+  EXO_TRY(noArguments(call));
+  EXO_ASSIGN(QuotedText text, toQuotedText(call.self, call.budget));
   return Value::string(std::move(text));
 }
 
 Result<Value> safe(Call& call) {
-  EXO_ASSIGN(std::string text, selfText(call));
+  EXO_TRY(noArguments(call));
+  EXO_ASSIGN(QuotedText text, toQuotedText(call.self, call.budget));
   return Value::markup(std::move(text));
 }
 
 Result<Value> replace(Call& call) {
   EXO_ASSIGN(Bound arguments, bind(call, {"old", "new", "count"}, 2));
-  EXO_ASSIGN(std::string text, toText(call.self, call.budget));
-  EXO_ASSIGN(std::string from, toText(*arguments[0], call.budget));
-  EXO_ASSIGN(std::string to, toText(*arguments[1], call.budget));
+  EXO_ASSIGN(const QuotedText text, toQuotedText(call.self, call.budget));
+  EXO_ASSIGN(const std::string from, toText(*arguments[0], call.budget));
+  EXO_ASSIGN(const QuotedText to, toQuotedText(*arguments[1], call.budget));
   EXO_ASSIGN(int64_t count, integerArgument(call, arguments[2], "count", -1));
   return replaceText(text, from, to, count, call.budget);
 }
@@ -324,17 +327,17 @@ Result<Value> reverse(Call& call) {
 Result<Value> join(Call& call) {
   EXO_ASSIGN(Bound arguments, bind(call, {"d", "attribute"}));
   EXO_ASSIGN(auto items, selfItems(call));
-  EXO_ASSIGN(std::string separator, toText(arguments[0] ? *arguments[0] : Value::string(""), call.budget));
+  EXO_ASSIGN(const QuotedText separator, toQuotedText(arguments[0] ? *arguments[0] : Value::string(""), call.budget));
   EXO_ASSIGN(Path path, attributePath(arguments[1] ? *arguments[1] : Value()));
-  std::string out;
+  QuotedText out;
   for (size_t i = 0; i < items.size(); ++i) {
     if (i > 0) out += separator;
     EXO_ASSIGN(Value item, follow(items[i], path, std::nullopt, call.budget));
-    EXO_ASSIGN(std::string text, toText(item, call.budget));
+    EXO_ASSIGN(const QuotedText text, toQuotedText(item, call.budget));
     out += text;
-    if (out.size() > call.budget.maxBytes()) return Error(call.budget.allow(out.size()).error());
+    if (out.sizeBytes() > call.budget.maxBytes()) return Error(call.budget.allow(out.sizeBytes()).error());
   }
-  EXO_TRY(call.budget.allow(out.size()));
+  EXO_TRY(call.budget.allow(out.sizeBytes()));
   return Value::string(std::move(out));
 }
 
@@ -564,13 +567,13 @@ Result<Value> attribute(Call& call) {
 }
 
 constexpr FilterEntry kFilters[] = {
-    {"abs", absolute}, {"attr", attribute}, {"batch", batch}, {"capitalize", mapped<capitalized>}, {"count", length}, {"d", defaultTo},
-    {"default", defaultTo}, {"dictsort", dictsort}, {"first", first}, {"float", toFloat}, {"format", format}, {"indent", indent},
-    {"int", toInt}, {"items", items}, {"join", join}, {"last", last}, {"length", length}, {"list", list}, {"lower", mapped<lowerCase>},
+    {"abs", absolute}, {"attr", attribute}, {"batch", batch}, {"capitalize", mapped<capitalized>, Quotes::kWhole}, {"count", length}, {"d", defaultTo},
+    {"default", defaultTo}, {"dictsort", dictsort}, {"first", first}, {"float", toFloat}, {"format", format, Quotes::kWhole}, {"indent", indent, Quotes::kWhole},
+    {"int", toInt}, {"items", items}, {"join", join}, {"last", last}, {"length", length}, {"list", list}, {"lower", mapped<lowerCase>, Quotes::kWhole},
     {"map", map}, {"max", maximum}, {"min", minimum}, {"reject", reject}, {"rejectattr", rejectattr}, {"replace", replace},
-    {"reverse", reverse}, {"round", roundNumber}, {"safe", safe}, {"select", select}, {"selectattr", selectattr}, {"sort", sort},
-    {"string", string}, {"sum", sum}, {"title", mapped<titled>}, {"tojson", tojson}, {"trim", trim}, {"unique", unique},
-    {"upper", mapped<upperCase>},
+    {"reverse", reverse, Quotes::kWhole}, {"round", roundNumber}, {"safe", safe}, {"select", select}, {"selectattr", selectattr}, {"sort", sort},
+    {"string", string}, {"sum", sum}, {"title", mapped<titled>, Quotes::kWhole}, {"tojson", tojson, Quotes::kWhole}, {"trim", trim}, {"unique", unique},
+    {"upper", mapped<upperCase>, Quotes::kWhole},
 };
 
 const FilterEntry* findFilter(std::string_view name) {
@@ -593,7 +596,9 @@ Result<Value> applyFilter(Call& call) {
   if (call.self.isMarkup() && !acceptsMarkup(call.name)) {
     return makeError(ErrorCode::kUnsupported, "the filter '", call.name, "' on a text marked |safe is not supported");
   }
-  return entry->filter(call);
+  const bool quotes = entry->quotes == Quotes::kWhole && hasQuotes(call);
+  EXO_ASSIGN(const Value result, entry->filter(call));
+  return quotes ? quotedWhole(result) : result;
 }
 
 }  // namespace exo::jinja

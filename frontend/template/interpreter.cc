@@ -48,10 +48,10 @@ class Interpreter {
  public:
   explicit Interpreter(const RenderSettings& settings) : settings_(settings), budget_(settings.budget) {}
 
-  Result<std::string> run(const Body& body, const std::vector<std::pair<std::string, Value>>& variables) {
+  Result<QuotedText> run(const Body& body, const std::vector<std::pair<std::string, Value>>& variables) {
     for (const auto& [name, value] : variables) root_.variables.emplace_back(name, value);
     scope_ = &root_;
-    std::string out;
+    QuotedText out;
     out_ = &out;
     EXO_TRY(executeBody(body));
     return out;
@@ -93,12 +93,12 @@ class Interpreter {
    public:
     explicit Capture(Interpreter& interpreter) : interpreter_(interpreter), saved_(interpreter.out_) { interpreter_.out_ = &text_; }
     ~Capture() { interpreter_.out_ = saved_; }
-    std::string take() { return std::move(text_); }
+    QuotedText take() { return std::move(text_); }
 
    private:
     Interpreter& interpreter_;
-    std::string* saved_;
-    std::string text_;
+    QuotedText* saved_;
+    QuotedText text_;
   };
 
   Error at(int line, const Error& error) const { return templateError(line, error.message(), error.code()); }
@@ -117,8 +117,12 @@ class Interpreter {
     if (budget_.exhausted()) return located(line, budget_.check());
     return templateError(line, "evaluation is nested deeper than " + std::to_string(settings_.max_depth) + " levels", ErrorCode::kDoesNotFit);
   }
+  Status allowOutput(int line, size_t bytes) {
+    const size_t total = out_->sizeBytes() + bytes;
+    return located(line, budget_.allow(total <= budget_.maxBytes() ? bytes : total));
+  }
   Status write(int line, std::string_view text) {
-    EXO_TRY(located(line, budget_.allow(out_->size() + text.size() <= budget_.maxBytes() ? text.size() : out_->size() + text.size())));
+    EXO_TRY(allowOutput(line, text.size()));
     *out_ += text;
     return {};
   }
@@ -211,9 +215,10 @@ class Interpreter {
     return {};
   }
   Status print(int line, const Value& value) {
-    if (value.isString()) return write(line, value.text());
-    EXO_ASSIGN(std::string text, located(line, toText(value, budget_)));
-    return write(line, text);
+    EXO_ASSIGN(const QuotedText text, located(line, toQuotedText(value, budget_)));
+    EXO_TRY(allowOutput(line, text.sizeBytes()));
+    *out_ += text;
+    return {};
   }
 
   Result<Flow> executeIf(const Stmt& statement) {
@@ -288,14 +293,14 @@ class Interpreter {
   }
 
   /// Runs a body in a scope of its own and gives what it printed.
-  Result<std::string> capture(const Body& body, Flow& flow) {
+  Result<QuotedText> capture(const Body& body, Flow& flow) {
     Capture text(*this);
     ScopeGuard scope(*this);
     EXO_ASSIGN(flow, executeBody(body));
     return text.take();
   }
   /// The filters of a block, applied to its text.
-  Result<Value> filtered(const Stmt& statement, std::string text) {
+  Result<Value> filtered(const Stmt& statement, QuotedText text) {
     Value saved = std::exchange(captured_, Value::string(std::move(text)));
     auto result = statement.exprs.empty() ? Result<Value>(captured_) : evaluate(*statement.exprs[0]);
     captured_ = std::move(saved);
@@ -304,7 +309,7 @@ class Interpreter {
 
   Result<Flow> executeSetBlock(const Stmt& statement) {
     Flow flow = Flow::kNext;
-    EXO_ASSIGN(std::string text, capture(statement.body, flow));
+    EXO_ASSIGN(QuotedText text, capture(statement.body, flow));
     if (flow != Flow::kNext) return flow;
     EXO_ASSIGN(Value value, filtered(statement, std::move(text)));
     return done(assign(*statement.targets[0], value));
@@ -312,7 +317,7 @@ class Interpreter {
 
   Result<Flow> executeFilterBlock(const Stmt& statement) {
     Flow flow = Flow::kNext;
-    EXO_ASSIGN(std::string text, capture(statement.body, flow));
+    EXO_ASSIGN(QuotedText text, capture(statement.body, flow));
     if (flow != Flow::kNext) return flow;
     EXO_ASSIGN(Value value, filtered(statement, std::move(text)));
     return done(print(statement.line, value));
@@ -668,11 +673,11 @@ class Interpreter {
   }
 
   Result<Value> evaluateConcat(const Expr& expr) {
-    std::string text;
+    QuotedText text;
     for (const auto& operand : expr.operands) {
       EXO_ASSIGN(Value value, evaluate(*operand));
-      EXO_ASSIGN(std::string part, located(expr.line, toText(value, budget_)));
-      EXO_TRY(located(expr.line, budget_.allow(text.size() + part.size())));
+      EXO_ASSIGN(const QuotedText part, located(expr.line, toQuotedText(value, budget_)));
+      EXO_TRY(located(expr.line, budget_.allow(text.sizeBytes() + part.sizeBytes())));
       text += part;
     }
     return Value::string(std::move(text));
@@ -706,7 +711,7 @@ class Interpreter {
   Budget& budget_;
   int depth_ = 0;
   Value captured_;  // the text of the filter or set block whose filters run
-  std::string* out_ = nullptr;
+  QuotedText* out_ = nullptr;
   Scope* scope_ = nullptr;
   Scope root_;
   std::vector<std::unique_ptr<Scope>> captured_scopes_;
@@ -716,7 +721,7 @@ class Interpreter {
 
 }  // namespace
 
-Result<std::string> renderTemplate(const Body& body, std::vector<std::pair<std::string, Value>> variables, const RenderSettings& settings) {
+Result<QuotedText> renderTemplate(const Body& body, std::vector<std::pair<std::string, Value>> variables, const RenderSettings& settings) {
   return Interpreter(settings).run(body, variables);
 }
 

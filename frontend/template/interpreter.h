@@ -14,7 +14,7 @@ struct RenderSettings {
   std::optional<std::tm> now;  // what strftime_now shows; absent: the local time
 };
 
-/// variables: the names the template sees. Errors name the line.
-Result<std::string> renderTemplate(const Body& body, std::vector<std::pair<std::string, Value>> variables, const RenderSettings& settings);
+/// variables: the names the template sees. Quoted is what came of quoted variables. Errors name the line.
+Result<QuotedText> renderTemplate(const Body& body, std::vector<std::pair<std::string, Value>> variables, const RenderSettings& settings);
 
 }  // namespace exo::jinja

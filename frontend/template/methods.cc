@@ -15,6 +15,7 @@ using Method = Result<Value> (*)(Call&);
 struct MethodEntry {
   std::string_view name;
   Method method;
+  Quotes quotes = Quotes::kKept;
 };
 
 Result<std::string> stringArgument(const Call& call, const std::optional<Value>& argument, const char* parameter) {
@@ -22,11 +23,12 @@ Result<std::string> stringArgument(const Call& call, const std::optional<Value>&
   return argument->text();
 }
 
-Result<Value> listOf(const std::vector<std::string_view>& parts, Budget& budget) {
+/// Views into `text`.
+Result<Value> listOf(const QuotedText& text, const std::vector<std::string_view>& parts, Budget& budget) {
   EXO_TRY(budget.allow(parts.size() * sizeof(Value)));
   std::vector<Value> items;
   items.reserve(parts.size());
-  for (std::string_view part : parts) items.push_back(Value::string(std::string(part)));
+  for (std::string_view part : parts) items.push_back(Value::string(text.part(part)));
   return Value::list(std::move(items));
 }
 
@@ -35,10 +37,10 @@ Result<Value> splitEither(Call& call, bool from_right) {
   EXO_ASSIGN(int64_t limit, integerArgument(call, arguments[1], "maxsplit", -1));
   const std::string& text = call.self.text();
   EXO_TRY(call.budget.allow(text.size()));
-  if (!arguments[0] || arguments[0]->isNone()) return listOf(from_right ? rsplitSpace(text, limit) : splitSpace(text, limit), call.budget);
+  if (!arguments[0] || arguments[0]->isNone()) return listOf(call.self.content(), from_right ? rsplitSpace(text, limit) : splitSpace(text, limit), call.budget);
   EXO_ASSIGN(std::string separator, stringArgument(call, arguments[0], "sep"));
   if (separator.empty()) return invalid("empty separator");
-  return listOf(from_right ? rsplitOn(text, separator, limit) : splitOn(text, separator, limit), call.budget);
+  return listOf(call.self.content(), from_right ? rsplitOn(text, separator, limit) : splitOn(text, separator, limit), call.budget);
 }
 Result<Value> split(Call& call) { return splitEither(call, false); }
 Result<Value> rsplit(Call& call) { return splitEither(call, true); }
@@ -46,16 +48,16 @@ Result<Value> rsplit(Call& call) { return splitEither(call, true); }
 Result<Value> splitlines(Call& call) {
   EXO_ASSIGN(Bound arguments, bind(call, {"keepends"}));
   EXO_ASSIGN(bool keeps_ends, boolArgument(arguments[0], false));
-  return listOf(splitLines(call.self.text(), keeps_ends), call.budget);
+  return listOf(call.self.content(), splitLines(call.self.text(), keeps_ends), call.budget);
 }
 
 Result<Value> stripSides(Call& call, Sides sides) {
   EXO_ASSIGN(Bound arguments, bind(call, {"chars"}));
   const std::string& text = call.self.text();
   EXO_TRY(call.budget.allow(text.size()));
-  if (!arguments[0] || arguments[0]->isNone()) return Value::string(std::string(stripSpace(text, sides)));
+  if (!arguments[0] || arguments[0]->isNone()) return Value::string(call.self.content().part(stripSpace(text, sides)));
   EXO_ASSIGN(std::string set, stringArgument(call, arguments[0], "chars"));
-  return Value::string(std::string(stripSet(text, set, sides)));
+  return Value::string(call.self.content().part(stripSet(text, set, sides)));
 }
 Result<Value> strip(Call& call) { return stripSides(call, Sides::kBoth); }
 Result<Value> lstrip(Call& call) { return stripSides(call, Sides::kLeft); }
@@ -83,9 +85,9 @@ Result<Value> endswith(Call& call) {
 Result<Value> replace(Call& call) {
   EXO_ASSIGN(Bound arguments, bind(call, {"old", "new", "count"}, 2));
   EXO_ASSIGN(std::string from, stringArgument(call, arguments[0], "old"));
-  EXO_ASSIGN(std::string to, stringArgument(call, arguments[1], "new"));
+  EXO_TRY(stringArgument(call, arguments[1], "new"));
   EXO_ASSIGN(int64_t count, integerArgument(call, arguments[2], "count", -1));
-  return replaceText(call.self.text(), from, to, count, call.budget);
+  return replaceText(call.self.content(), from, arguments[1]->content(), count, call.budget);
 }
 
 template <std::string (*Map)(std::string_view)>
@@ -148,11 +150,12 @@ Result<Value> countText(Call& call) {
 Result<Value> join(Call& call) {
   EXO_ASSIGN(Bound arguments, bind(call, {"iterable"}, 1));
   EXO_ASSIGN(auto items, iterate(*arguments[0], call.budget));
-  std::string out;
+  QuotedText out;
   for (size_t i = 0; i < items.size(); ++i) {
     if (!items[i].isString()) return invalid("sequence item ", i, ": expected str instance, ", typeName(items[i]), " found");
-    out += (i > 0 ? call.self.text() : "") + items[i].text();
-    EXO_TRY(call.budget.allow(out.size()));
+    if (i > 0) out += call.self.content();
+    out += items[i].content();
+    EXO_TRY(call.budget.allow(out.sizeBytes()));
   }
   return Value::string(std::move(out));
 }
@@ -184,13 +187,13 @@ Result<Value> center(Call& call) { return justified(call, true, true); }
 Result<Value> removeprefix(Call& call) {
   EXO_ASSIGN(Bound arguments, bind(call, {"prefix"}, 1));
   EXO_ASSIGN(std::string part, stringArgument(call, arguments[0], "prefix"));
-  return call.self.text().starts_with(part) ? Value::string(call.self.text().substr(part.size())) : call.self;
+  return call.self.text().starts_with(part) ? Value::string(call.self.content().part(part.size())) : call.self;
 }
 Result<Value> removesuffix(Call& call) {
   EXO_ASSIGN(Bound arguments, bind(call, {"suffix"}, 1));
   EXO_ASSIGN(std::string part, stringArgument(call, arguments[0], "suffix"));
   const std::string& text = call.self.text();
-  return text.ends_with(part) ? Value::string(text.substr(0, text.size() - part.size())) : call.self;
+  return text.ends_with(part) ? Value::string(call.self.content().part(0, text.size() - part.size())) : call.self;
 }
 
 Result<Value> partitionEither(Call& call, bool from_right) {
@@ -202,19 +205,20 @@ Result<Value> partitionEither(Call& call, bool from_right) {
   size_t at = from_right ? text.rfind(separator) : text.find(separator);
   Value none = Value::string("");
   if (at == std::string::npos) return from_right ? Value::tuple({none, none, call.self}) : Value::tuple({call.self, none, none});
-  return Value::tuple({Value::string(text.substr(0, at)), Value::string(separator), Value::string(text.substr(at + separator.size()))});
+  const QuotedText& whole = call.self.content();
+  return Value::tuple({Value::string(whole.part(0, at)), Value::string(whole.part(at, separator.size())), Value::string(whole.part(at + separator.size()))});
 }
 Result<Value> partition(Call& call) { return partitionEither(call, false); }
 Result<Value> rpartition(Call& call) { return partitionEither(call, true); }
 
 constexpr MethodEntry kStringMethods[] = {
-    {"capitalize", mapped<capitalized>}, {"center", center}, {"count", countText}, {"endswith", endswith}, {"find", find},
-    {"format", formatBraces}, {"index", index}, {"isalnum", allAre<isAlphanumeric>}, {"isalpha", allAre<isLetter>},
+    {"capitalize", mapped<capitalized>, Quotes::kWhole}, {"center", center, Quotes::kWhole}, {"count", countText}, {"endswith", endswith}, {"find", find},
+    {"format", formatBraces, Quotes::kWhole}, {"index", index}, {"isalnum", allAre<isAlphanumeric>}, {"isalpha", allAre<isLetter>},
     {"isdecimal", allAre<isDecimalDigit>}, {"isdigit", allAre<isDecimalDigit>}, {"islower", islower}, {"isnumeric", allAre<isNumeric>},
-    {"isspace", allAre<isSpace>}, {"isupper", isupper}, {"join", join}, {"ljust", ljust}, {"lower", mapped<lowerCase>},
+    {"isspace", allAre<isSpace>}, {"isupper", isupper}, {"join", join}, {"ljust", ljust, Quotes::kWhole}, {"lower", mapped<lowerCase>, Quotes::kWhole},
     {"lstrip", lstrip}, {"partition", partition}, {"removeprefix", removeprefix}, {"removesuffix", removesuffix}, {"replace", replace},
-    {"rfind", rfind}, {"rjust", rjust}, {"rpartition", rpartition}, {"rsplit", rsplit}, {"rstrip", rstrip}, {"split", split},
-    {"splitlines", splitlines}, {"startswith", startswith}, {"strip", strip}, {"title", mapped<titleCase>}, {"upper", mapped<upperCase>},
+    {"rfind", rfind}, {"rjust", rjust, Quotes::kWhole}, {"rpartition", rpartition}, {"rsplit", rsplit}, {"rstrip", rstrip}, {"split", split},
+    {"splitlines", splitlines}, {"startswith", startswith}, {"strip", strip}, {"title", mapped<titleCase>, Quotes::kWhole}, {"upper", mapped<upperCase>, Quotes::kWhole},
 };
 constexpr std::string_view kOtherStringMethods[] = {"casefold", "encode", "expandtabs", "format_map", "isascii", "isidentifier", "isprintable",
                                                     "istitle", "maketrans", "rindex", "swapcase", "translate", "zfill"};
@@ -293,10 +297,10 @@ Methods methodsOf(const Value& object) {
   return {};
 }
 
-Method findMethod(const Value& object, std::string_view name) {
+const MethodEntry* findMethod(const Value& object, std::string_view name) {
   Methods methods = methodsOf(object);
   auto found = std::find_if(methods.begin, methods.end, [&](const MethodEntry& entry) { return entry.name == name; });
-  return found == methods.end ? nullptr : found->method;
+  return found == methods.end ? nullptr : found;
 }
 
 template <size_t N>
@@ -319,10 +323,12 @@ MethodStatus methodStatus(const Value& object, std::string_view name) {
 }
 
 Result<Value> callMethod(Call& call) {
-  Method method = findMethod(call.self, call.name);
-  if (method == nullptr) return makeError(ErrorCode::kUnsupported, "the method ", reprString(call.name), " of '", typeName(call.self), "' is not supported");
+  const MethodEntry* entry = findMethod(call.self, call.name);
+  if (entry == nullptr) return makeError(ErrorCode::kUnsupported, "the method ", reprString(call.name), " of '", typeName(call.self), "' is not supported");
   if (call.self.isMarkup()) return makeError(ErrorCode::kUnsupported, "methods of a text marked |safe are not supported; use |string first");
-  return method(call);
+  const bool quotes = entry->quotes == Quotes::kWhole && hasQuotes(call);
+  EXO_ASSIGN(const Value result, entry->method(call));
+  return quotes ? quotedWhole(result) : result;
 }
 
 }  // namespace exo::jinja

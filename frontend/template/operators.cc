@@ -98,25 +98,27 @@ Result<Value> floatBinary(BinaryOp op, double left, double right) {
   return Value();
 }
 
-std::string escapeHtml(const std::string& text) {
-  std::string out;
-  for (char c : text) {
+QuotedText escapeHtml(const QuotedText& text) {
+  QuotedText out;
+  for (char c : text.text) {
     switch (c) {
       case '&': out += "&amp;"; break;
       case '<': out += "&lt;"; break;
       case '>': out += "&gt;"; break;
       case '\'': out += "&#39;"; break;
       case '"': out += "&#34;"; break;
-      default: out += c;
+      default: out.text += c;
     }
   }
+  if (!text.quoted.empty()) out.quoteAll();
   return out;
 }
 
 Result<Value> addStrings(const Value& left, const Value& right, Budget& budget) {
-  if (!left.isMarkup() && !right.isMarkup()) return concatenate(left.text(), right.text(), budget);
-  std::string text = (left.isMarkup() ? left.text() : escapeHtml(left.text())) + (right.isMarkup() ? right.text() : escapeHtml(right.text()));
-  EXO_TRY(budget.allow(text.size()));
+  if (!left.isMarkup() && !right.isMarkup()) return concatenate(left.content(), right.content(), budget);
+  QuotedText text = left.isMarkup() ? left.content() : escapeHtml(left.content());
+  text += right.isMarkup() ? right.content() : escapeHtml(right.content());
+  EXO_TRY(budget.allow(text.text.size()));
   return Value::markup(std::move(text));
 }
 
@@ -146,9 +148,10 @@ Result<Value> repeat(const Value& value, int64_t count, Budget& budget) {
   EXO_TRY(budget.allow(total));
   if (unit == 0) times = 0;
   if (value.isString()) {
-    std::string out;
-    out.reserve(total);
-    for (size_t i = 0; i < times; ++i) out += value.text();
+    QuotedText out;
+    out.text.reserve(total);
+    for (size_t i = 0; i < times; ++i) out.text += value.text();
+    if (hasQuotes(value, budget)) out.quoteAll();
     return value.isMarkup() ? Value::markup(std::move(out)) : Value::string(std::move(out));
   }
   Sequence out{value.asSequence().kind, {}};
@@ -194,12 +197,16 @@ Result<std::vector<size_t>> sliceIndices(size_t size, const Value* start, const 
 Result<Value> sliceString(const Value& value, const Value* start, const Value* stop, const Value* step, Budget& budget) {
   const String& string = value.asString();
   EXO_ASSIGN(auto indices, sliceIndices(string.length, start, stop, step, budget));
-  std::string out;
-  if (string.isAscii()) {
-    for (size_t i : indices) out += string.text[i];
+  QuotedText out;
+  const bool is_run = step == nullptr || step->isNone() || (step->isIntegral() && step->asInt() == 1);
+  if (indices.empty()) return string.is_markup ? Value::markup(out) : Value::string(out);
+  if (is_run) {
+    const size_t begin = byteOffset(string.content.text, indices.front());
+    out = string.content.part(begin, byteOffset(string.content.text, indices.back() + 1) - begin);
   } else {
-    auto letters = splitCodePoints(string.text);
-    for (size_t i : indices) out += letters[i];
+    const auto letters = splitCodePoints(string.content.text);
+    for (size_t i : indices) out.text += letters[i];
+    if (!string.content.quoted.empty()) out.quoteAll();
   }
   return string.is_markup ? Value::markup(std::move(out)) : Value::string(std::move(out));
 }
@@ -227,11 +234,11 @@ std::optional<Value> element(const Value& object, const Value& key, Budget& budg
   if (index < 0 || index >= length) return std::nullopt;
   if (object.isSequence()) return object.asSequence().items[static_cast<size_t>(index)];
   const String& string = object.asString();
-  if (string.isAscii()) return Value::string(std::string(1, string.text[static_cast<size_t>(index)]));
-  budget.spendBytes(string.text.size());
-  size_t begin = byteOffset(string.text, static_cast<size_t>(index)), end = begin;
-  nextCodePoint(string.text, end);
-  return Value::string(string.text.substr(begin, end - begin));
+  if (string.isAscii()) return Value::string(string.content.part(static_cast<size_t>(index), 1));
+  budget.spendBytes(string.content.text.size());
+  size_t begin = byteOffset(string.content.text, static_cast<size_t>(index)), end = begin;
+  nextCodePoint(string.content.text, end);
+  return Value::string(string.content.part(begin, end - begin));
 }
 
 }  // namespace
@@ -241,9 +248,11 @@ Status requireDefined(const Value& value) {
   return {};
 }
 
-Result<Value> concatenate(const std::string& left, const std::string& right, Budget& budget) {
-  EXO_TRY(budget.allow(left.size() + right.size()));
-  return Value::string(left + right);
+Result<Value> concatenate(const QuotedText& left, const QuotedText& right, Budget& budget) {
+  EXO_TRY(budget.allow(left.sizeBytes() + right.sizeBytes()));
+  QuotedText both = left;
+  both += right;
+  return Value::string(std::move(both));
 }
 
 Result<Value> applyBinary(BinaryOp op, const Value& left, const Value& right, Budget& budget) {
@@ -255,8 +264,9 @@ Result<Value> applyBinary(BinaryOp op, const Value& left, const Value& right, Bu
   if (!formats) EXO_TRY(requireDefined(right));
   if (op == BinaryOp::kAdd) return add(left, right, budget);
   if (op == BinaryOp::kMultiply) return multiply(left, right, budget);
-  if (formats) return formatPercent(left, right, budget);
-  return unsupportedOperands(op, left, right);
+  if (!formats) return unsupportedOperands(op, left, right);
+  EXO_ASSIGN(const Value text, formatPercent(left, right, budget));
+  return hasQuotes(left, budget) || hasQuotes(right, budget) ? quotedWhole(text) : text;
 }
 
 Result<Value> negate(const Value& value) {

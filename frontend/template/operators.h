@@ -21,6 +21,6 @@ Result<Value> getItem(const Value& object, const Value& key, Budget& budget);
 /// Null bounds are absent ones.
 Result<Value> slice(const Value& object, const Value* start, const Value* stop, const Value* step, Budget& budget);
 
-Result<Value> concatenate(const std::string& left, const std::string& right, Budget& budget);
+Result<Value> concatenate(const QuotedText& left, const QuotedText& right, Budget& budget);
 
 }  // namespace exo::jinja

@@ -1,5 +1,6 @@
 #include "frontend/template/value.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -135,47 +136,59 @@ void appendHexEscape(std::string& out, char32_t code) {
   out += buffer;
 }
 
-Result<Value> listFromJson(const nlohmann::ordered_json& json, Budget& budget) {
+Result<Value> stringFromJson(const std::string& text, Origin origin) {
+  if (!isValidUtf8(text)) return invalid("a string in the template's variables is not valid UTF-8");
+  return Value::string(origin == Origin::kOurs ? QuotedText{text, {}} : QuotedText::quote(text));
+}
+
+bool isUsualRole(const nlohmann::ordered_json& role) {
+  constexpr std::string_view kRoles[] = {"assistant", "developer", "function", "system", "tool", "user"};
+  return role.is_string() && std::find(std::begin(kRoles), std::end(kRoles), role.get_ref<const std::string&>()) != std::end(kRoles);
+}
+
+Result<Value> listFromJson(const nlohmann::ordered_json& json, Origin origin, Budget& budget) {
   std::vector<Value> items;
   items.reserve(json.size());
   for (const auto& element : json) {
-    EXO_ASSIGN(Value item, fromJson(element, budget));
+    EXO_ASSIGN(Value item, fromJson(element, origin, budget));
     items.push_back(std::move(item));
   }
   return Value::list(std::move(items));
 }
 
-Result<Value> dictFromJson(const nlohmann::ordered_json& json, Budget& budget) {
+Result<Value> dictFromJson(const nlohmann::ordered_json& json, Origin origin, Budget& budget) {
   Dict dict;
   for (auto it = json.begin(); it != json.end(); ++it) {
     if (!isValidUtf8(it.key())) return invalid("a key of the template's variables is not valid UTF-8");
-    EXO_ASSIGN(Value value, fromJson(it.value(), budget));
-    dict.set(Value::string(it.key()), std::move(value), budget);
+    const Origin own = it.key() == "role" && isUsualRole(it.value()) ? Origin::kOurs : origin;
+    EXO_ASSIGN(Value value, fromJson(it.value(), own, budget));
+    EXO_ASSIGN(Value key, stringFromJson(it.key(), origin));
+    dict.set(std::move(key), std::move(value), budget);
   }
   return Value::dict(std::move(dict));
 }
 
-Result<Value> nested(Result<Value> (*convert)(const nlohmann::ordered_json&, Budget&), const nlohmann::ordered_json& json, Budget& budget) {
+Result<Value> nested(Result<Value> (*convert)(const nlohmann::ordered_json&, Origin, Budget&), const nlohmann::ordered_json& json, Origin origin, Budget& budget) {
   thread_local int depth = 0;
   struct Guard {
     Guard() { ++depth; }
     ~Guard() { --depth; }
   } guard;
   if (depth > kMaxValueDepth) return invalid("the template's variables are nested deeper than ", kMaxValueDepth, " levels");
-  return convert(json, budget);
+  return convert(json, origin, budget);
 }
 
 }  // namespace
 
 Value Value::undefined(std::string why) { return Value(Data(std::make_shared<const Undefined>(Undefined{std::move(why)}))); }
 
-Value Value::string(std::string text) {
-  size_t length = countCodePoints(text);
+Value Value::string(QuotedText text) {
+  size_t length = countCodePoints(text.text);
   return Value(Data(std::make_shared<const String>(String{std::move(text), length, false})));
 }
 
-Value Value::markup(std::string text) {
-  size_t length = countCodePoints(text);
+Value Value::markup(QuotedText text) {
+  size_t length = countCodePoints(text.text);
   return Value(Data(std::make_shared<const String>(String{std::move(text), length, true})));
 }
 
@@ -358,6 +371,33 @@ Result<std::string> toText(const Value& value, Budget& budget) {
   return writer.take();
 }
 
+Result<QuotedText> toQuotedText(const Value& value, Budget& budget) {
+  if (value.isString()) {
+    EXO_TRY(budget.allow(value.text().size()));
+    return value.content();
+  }
+  EXO_ASSIGN(std::string text, toText(value, budget));
+  return hasQuotes(value, budget) ? QuotedText::quote(std::move(text)) : QuotedText{std::move(text), {}};
+}
+
+bool hasQuotes(const Value& value, Budget& budget) {
+  if (!budget.spend(1)) return true;
+  if (value.isString()) return !value.content().quoted.empty();
+  if (value.isSequence()) {
+    const auto& items = value.asSequence().items;
+    return std::any_of(items.begin(), items.end(), [&](const Value& item) { return hasQuotes(item, budget); });
+  }
+  if (!value.isDict()) return false;
+  const auto& entries = value.asDict().entries;
+  return std::any_of(entries.begin(), entries.end(), [&](const auto& entry) { return hasQuotes(entry.first, budget) || hasQuotes(entry.second, budget); });
+}
+
+Value quotedWhole(const Value& value) {
+  if (!value.isString()) return value;
+  QuotedText text = QuotedText::quote(value.text());
+  return value.isMarkup() ? Value::markup(std::move(text)) : Value::string(std::move(text));
+}
+
 Result<std::string> toRepr(const Value& value, Budget& budget) {
   TextWriter writer(budget);
   EXO_TRY(writer.write(value, true));
@@ -409,7 +449,10 @@ Result<std::vector<Value>> iterate(const Value& value, Budget& budget) {
     case Type::kUndefined: return out;
     case Type::kString:
       if (!budget.spend(value.asString().length)) return Error(budget.check().error());
-      for (auto& letter : splitCodePoints(value.text())) out.push_back(Value::string(std::move(letter)));
+      for (size_t begin = 0, end = 0; begin < value.text().size(); begin = end) {
+        nextCodePoint(value.text(), end);
+        out.push_back(Value::string(value.content().part(begin, end - begin)));
+      }
       return out;
     case Type::kSequence: {
       const Sequence& sequence = value.asSequence();
@@ -428,7 +471,7 @@ Result<std::vector<Value>> iterate(const Value& value, Budget& budget) {
 
 bool isIterable(const Value& value) { return value.isUndefined() || value.isString() || value.isSequence() || value.isDict(); }
 
-Result<Value> fromJson(const nlohmann::ordered_json& json, Budget& budget) {
+Result<Value> fromJson(const nlohmann::ordered_json& json, Origin origin, Budget& budget) {
   using Kind = nlohmann::json::value_t;
   switch (json.type()) {
     case Kind::null: return Value();
@@ -438,13 +481,9 @@ Result<Value> fromJson(const nlohmann::ordered_json& json, Budget& budget) {
       if (json.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return invalid("the integer ", json.get<uint64_t>(), " in the template's variables does not fit 64 bits");
       return Value::integer(json.get<int64_t>());
     case Kind::number_float: return Value::real(json.get<double>());
-    case Kind::string: {
-      const auto& text = json.get_ref<const std::string&>();
-      if (!isValidUtf8(text)) return invalid("a string in the template's variables is not valid UTF-8");
-      return Value::string(text);
-    }
-    case Kind::array: return nested(listFromJson, json, budget);
-    case Kind::object: return nested(dictFromJson, json, budget);
+    case Kind::string: return stringFromJson(json.get_ref<const std::string&>(), origin);
+    case Kind::array: return nested(listFromJson, json, origin, budget);
+    case Kind::object: return nested(dictFromJson, json, origin, budget);
     default: return invalid("the template's variables hold a ", json.type_name(), "; expected JSON values");
   }
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "frontend/template/budget.h"
+#include "ir/base/quoted_text.h"
 #include "ir/base/result.h"
 
 namespace exo::jinja {
@@ -32,12 +33,13 @@ struct Undefined {
   std::string why;
 };
 
-/// length: in code points. is_markup: came through `safe`; `+` then HTML-escapes the other side, as markupsafe does.
+/// length: in code points. is_markup: came through `safe`; `+` then HTML-escapes the other side, as markupsafe does. Quoted is what
+/// came from messages; to comparisons, dicts and tests that makes no difference.
 struct String {
-  std::string text;
+  QuotedText content;
   size_t length = 0;
   bool is_markup = false;
-  bool isAscii() const { return length == text.size(); }
+  bool isAscii() const { return length == content.text.size(); }
 };
 
 enum class SequenceKind : uint8_t { kList, kTuple, kRange, kView, kGenerator };
@@ -69,8 +71,9 @@ class Value {
   static Value integer(int64_t value) { return Value(Data(value)); }
   static Value real(double value) { return Value(Data(value)); }
   /// text: valid UTF-8.
-  static Value string(std::string text);
-  static Value markup(std::string text);
+  static Value string(std::string text) { return string(QuotedText{std::move(text), {}}); }
+  static Value string(QuotedText text);
+  static Value markup(QuotedText text);
   static Value ofNamespace(Namespace* value) { return Value(Data(value)); }
   static Value ofMacro(const Macro* value) { return Value(Data(value)); }
   static Value callable(std::string name) { return Value(Data(std::make_shared<const Callable>(Callable{nullptr, std::move(name)}))); }
@@ -99,7 +102,8 @@ class Value {
   int64_t asInt() const { return type() == Type::kBool ? int64_t{asBool()} : std::get<int64_t>(data_); }
   double asFloat() const { return isIntegral() ? static_cast<double>(asInt()) : std::get<double>(data_); }
   const String& asString() const { return *std::get<std::shared_ptr<const String>>(data_); }
-  const std::string& text() const { return asString().text; }
+  const std::string& text() const { return asString().content.text; }
+  const QuotedText& content() const { return asString().content; }
   const Sequence& asSequence() const { return *std::get<std::shared_ptr<const Sequence>>(data_); }
   const Dict& asDict() const { return *std::get<std::shared_ptr<const Dict>>(data_); }
   Namespace& asNamespace() const { return *std::get<Namespace*>(data_); }
@@ -154,6 +158,12 @@ Result<int> compare(const Value& left, const Value& right, const char* op, Budge
 
 /// str() and repr(). Error for what has no stable text (generators, macros).
 Result<std::string> toText(const Value& value, Budget& budget);
+/// str(): of a string as it is quoted; of anything else all quoted, if anything in it is.
+Result<QuotedText> toQuotedText(const Value& value, Budget& budget);
+/// Is anything quoted in the value?
+bool hasQuotes(const Value& value, Budget& budget);
+/// A string with all of it quoted; other values as they are.
+Value quotedWhole(const Value& value);
 Result<std::string> toRepr(const Value& value, Budget& budget);
 std::string reprString(std::string_view text);
 /// Python's repr of a float: the shortest digits that read back.
@@ -163,7 +173,11 @@ std::string floatText(double value);
 Result<std::vector<Value>> iterate(const Value& value, Budget& budget);
 bool isIterable(const Value& value);
 
-/// Strings must be valid UTF-8, integers fit 64 bits.
-Result<Value> fromJson(const nlohmann::ordered_json& json, Budget& budget);
+/// Whose words the strings of a variable are.
+enum class Origin : uint8_t { kOurs, kMessages };
+
+/// Strings must be valid UTF-8, integers fit 64 bits. kMessages: strings are quoted, but for a "role" that is a usual one: templates make
+/// special tokens of those ("<|" + role + "|>").
+Result<Value> fromJson(const nlohmann::ordered_json& json, Origin origin, Budget& budget);
 
 }  // namespace exo::jinja

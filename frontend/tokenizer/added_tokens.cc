@@ -91,7 +91,17 @@ AddedTokenFinder::Match AddedTokenFinder::longestAt(std::string_view text, size_
   return best;
 }
 
-std::vector<AddedTokenSpan> AddedTokenFinder::split(std::string_view text, SpecialTokens specials) const {
+std::vector<AddedTokenFinder::Spelt> AddedTokenFinder::specialsIn(std::string_view text) const {
+  std::vector<Spelt> found;
+  for (size_t at = 0; at < text.size() && !tokens_.empty();) {
+    const Match match = longestAt(text, at);
+    if (match.token && match.token->special) found.push_back({static_cast<int32_t>(match.token->id), {at, at + match.size}});
+    at += match.token ? match.size : 1;
+  }
+  return found;
+}
+
+std::vector<AddedTokenSpan> AddedTokenFinder::split(std::string_view text, std::span<const TextRange> quoted) const {
   std::vector<AddedTokenSpan> spans;
   size_t done = 0;
   for (size_t at = 0; at < text.size() && !tokens_.empty();) {
@@ -101,9 +111,11 @@ std::vector<AddedTokenSpan> AddedTokenFinder::split(std::string_view text, Speci
       continue;
     }
     size_t begin = at, end = at + match.size;
-    at = end;
-    const bool as_text = match.token->special && specials == SpecialTokens::kLeaveAsText;
-    if (as_text || (match.token->single_word && !standsAlone(text, begin, end))) continue;
+    const TextRange* quote = match.token->special ? firstOverlap(quoted, begin, end) : nullptr;
+    // One that begins or ends outside of its quote may hide another, of those around.
+    const bool hides = quote && (quote->begin > begin || quote->end < end);
+    at = hides ? begin + 1 : end;
+    if (quote || (match.token->single_word && !standsAlone(text, begin, end))) continue;
     if (match.token->lstrip) begin = withSpacesBefore(text, begin);
     if (match.token->rstrip) end = withSpacesBehind(text, end);
     begin = std::max(begin, done);
@@ -135,8 +147,23 @@ Status AddedTokens::finish(const Normalizer& normalizer) {
     EXO_ASSIGN(const std::string content, normalizer.apply(token.content, deadline));
     if (content.size() > kMaxTokenBytes) return invalid("tokenizer: the added token \"", token.content, "\" becomes too long");
     normalized_.add(content, token);
+    unnormalized_.add(token.content, token);
   }
   return {};
+}
+
+std::vector<TextRange> AddedTokens::normalizedQuotes(const QuotedText& text, std::string_view normal) const {
+  if (text.quoted.empty() || text.text == normal) return text.quoted;
+  const std::vector<TextRange> whole = {{0, normal.size()}};
+  if (text.quoted.front() == TextRange{0, text.text.size()}) return whole;
+  // Positions are not known behind a normalizer; tokens keep their order.
+  const auto before = unnormalized_.specialsIn(text.text), behind = normalized_.specialsIn(normal);
+  const auto is_same = [](const auto& a, const auto& b) { return a.id == b.id; };
+  if (!std::equal(before.begin(), before.end(), behind.begin(), behind.end(), is_same)) return whole;
+  std::vector<TextRange> quoted;
+  for (size_t i = 0; i < before.size(); ++i)
+    if (firstOverlap(text.quoted, before[i].range.begin, before[i].range.end)) quoted.push_back(behind[i].range);
+  return quoted;
 }
 
 }  // namespace exo::tokenizer

@@ -3,6 +3,7 @@
 // Immutable after loading, then thread-safe.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -12,6 +13,7 @@
 #include "frontend/tokenizer/json_reader.h"
 #include "frontend/tokenizer/normalizer.h"
 #include "frontend/tokenizer/vocabulary.h"
+#include "ir/base/quoted_text.h"
 
 namespace exo::tokenizer {
 
@@ -30,15 +32,19 @@ struct AddedTokenSpan {
   size_t begin, end;
 };
 
-enum class SpecialTokens { kFind, kLeaveAsText };
-
 /// Finds the tokens of one set. The longest token bounds the work per byte.
 class AddedTokenFinder {
  public:
   /// `content` as it appears in the text that is searched.
   void add(std::string_view content, const AddedToken& token);
-  /// Spans that cover the text from begin to end, none empty.
-  std::vector<AddedTokenSpan> split(std::string_view text, SpecialTokens specials) const;
+  /// Spans that cover the text from begin to end, none empty. A special token that shares a byte with a quote is text.
+  std::vector<AddedTokenSpan> split(std::string_view text, std::span<const TextRange> quoted) const;
+  /// A special token that is spelt in a text, quoted or not.
+  struct Spelt {
+    int32_t id;
+    TextRange range;
+  };
+  std::vector<Spelt> specialsIn(std::string_view text) const;
 
  private:
   struct Match {
@@ -62,11 +68,14 @@ class AddedTokens {
   bool isSpecial(int32_t id) const { return special_ids_.contains(id); }
   const AddedTokenFinder& raw() const { return raw_; }
   const AddedTokenFinder& normalized() const { return normalized_; }
+  /// Where the normalised text is quoted, as far as it matters to split(): `normal` is what became of `text`.
+  std::vector<TextRange> normalizedQuotes(const QuotedText& text, std::string_view normal) const;
 
  private:
   std::vector<AddedToken> tokens_;
   std::unordered_set<int32_t> known_ids_, special_ids_;
   AddedTokenFinder raw_, normalized_;
+  AddedTokenFinder unnormalized_;  // what normalized_ finds, as the file spells it
 };
 
 }  // namespace exo::tokenizer

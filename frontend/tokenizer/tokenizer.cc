@@ -166,24 +166,30 @@ Result<Tokenizer> Tokenizer::build(const nlohmann::json& document, const Tokeniz
 }
 
 Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, Specials specials, AddSpecial add_special) const {
+  QuotedText whole{std::string(text), {}};
+  if (specials == Specials::kAsText) whole.quoteAll();
+  return encode(whole, add_special);
+}
+
+Result<std::vector<int32_t>> Tokenizer::encode(const QuotedText& quoted, AddSpecial add_special) const {
+  const std::string& text = quoted.text;
   if (text.size() > kMaxTextBytes) return invalid("text of ", text.size(), " bytes, at most ", kMaxTextBytes, " are allowed");
   if (const auto bad = firstInvalidUtf8(text)) return invalid("text is not valid UTF-8 at byte ", *bad);
   const Deadline deadline = std::chrono::steady_clock::now() + kRegexTime + kRegexTimePerByte * text.size();
-  const auto mode = specials == Specials::kParse ? SpecialTokens::kFind : SpecialTokens::kLeaveAsText;
   const Parts& parts = *parts_;
   Encoder encoder(parts.vocabulary, parts.model);
   const bool framed = add_special == AddSpecial::kYes;
   if (framed) encoder.ids = parts.post_processor.prefix;
 
-  for (const AddedTokenSpan& raw : parts.added_tokens.raw().split(text, mode)) {
+  for (const AddedTokenSpan& raw : parts.added_tokens.raw().split(text, quoted.quoted)) {
     if (raw.id >= 0) {
       encoder.ids.push_back(raw.id);
       continue;
     }
-    std::string piece(text.substr(raw.begin, raw.end - raw.begin));
-    EXO_ASSIGN(const std::string normal, parts.normalizer->apply(std::move(piece), deadline));
+    const QuotedText piece = quoted.part(raw.begin, raw.end - raw.begin);
+    EXO_ASSIGN(const std::string normal, parts.normalizer->apply(piece.text, deadline));
     if (normal.size() > 4 * kMaxTextBytes) return invalid("the normalised text has ", normal.size(), " bytes, too many");
-    for (const AddedTokenSpan& span : parts.added_tokens.normalized().split(normal, mode)) {
+    for (const AddedTokenSpan& span : parts.added_tokens.normalized().split(normal, parts.added_tokens.normalizedQuotes(piece, normal))) {
       if (span.id >= 0) {
         encoder.ids.push_back(span.id);
         continue;

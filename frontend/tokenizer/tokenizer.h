@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ir/base/quoted_text.h"
 #include "ir/base/result.h"
 
 namespace exo::tokenizer {
@@ -42,6 +43,8 @@ class Tokenizer {
 
   /// Errors: text that is not valid UTF-8 (names the offset), longer than 256 MiB, or beyond the limits of a regular expression.
   Result<std::vector<int32_t>> encode(std::string_view text, Specials specials, AddSpecial add_special) const;
+  /// Special tokens are found where no byte of them is quoted.
+  Result<std::vector<int32_t>> encode(const QuotedText& text, AddSpecial add_special) const;
   /// Always valid UTF-8; ids that belong to no token leave no trace.
   std::string decode(std::span<const int32_t> ids, SkipSpecial skip_special) const;
 

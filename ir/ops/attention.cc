@@ -1,5 +1,6 @@
 // attention: causal softmax(q·K * scale)·V over the cached positions of each token's sequence, GQA (Ainslie et al. 2023):
 // query head h reads KV head (h + first_head) / group. With a window, key j is seen by query i iff i - window < j <= i.
+// Sinks, if given, are one more logit per head in the softmax, whose value is nothing (gpt-oss; Xiao et al. 2023).
 #include "ir/ops/common.h"
 
 namespace exo {
@@ -17,10 +18,11 @@ Result<std::vector<Type>> inferAttention(const Attrs& attrs, Types in, Types) {
   const int64_t needed = heads == 0 ? 0 : (heads + a.first_head - 1) / a.group + 1;
   EXO_REQUIRE(needed <= in[1].shape[2].size(), "attention", "cache has at least " + std::to_string(needed) + " heads", in[1]);
   EXO_REQUIRE(isVector(in[2], Encoding::kI32, in[0].shape[0]), "attention", "positions are i32[T]", in[2]);
+  if (in.size() > 3) EXO_REQUIRE(isVector(in[3], Encoding::kF32, heads), "attention", "sinks are f32[" + std::to_string(heads) + "]", in[3]);
   return std::vector<Type>{in[0]};
 }
 
-FactorMap attentionFactors(const Attrs&, Types) { return factors("tg,czgd,t->tg", "czd"); }
+FactorMap attentionFactors(const Attrs&, Types in) { return in.size() > 3 ? factors("tg,czgd,t,g->tg", "czd") : factors("tg,czgd,t->tg", "czd"); }
 
 // State bytes are per token of context: multiply by the context length (or the window).
 Cost costAttention(const Attrs& attrs, Types in, Types out, StepSize step) {
@@ -30,11 +32,11 @@ Cost costAttention(const Attrs& attrs, Types in, Types out, StepSize step) {
   return cost;
 }
 
-void attendHead(const AttentionAttrs& a, const float* q, const Tensor& cache, size_t head, int64_t first_slot, int64_t position, float* out) {
+void attendHead(const AttentionAttrs& a, const float* q, const Tensor& cache, size_t head, int64_t first_slot, int64_t position, const float* sink, float* out) {
   const size_t dim = static_cast<size_t>(a.head_dim), width = static_cast<size_t>(cache.shape[2]) * dim;
   const int64_t begin = a.window > 0 ? std::max<int64_t>(0, position - a.window + 1) : 0;
   std::vector<double> scores;
-  double largest = -1e300, sum = 0;
+  double largest = sink ? *sink : -1e300;
   for (int64_t j = begin; j <= position; ++j) {
     const float* key = cache.f.data() + static_cast<size_t>(first_slot + j) * 2 * width + head * dim;
     double dot = 0;
@@ -43,6 +45,7 @@ void attendHead(const AttentionAttrs& a, const float* q, const Tensor& cache, si
     scores.push_back(a.soft_cap > 0 ? a.soft_cap * std::tanh(score / a.soft_cap) : score);
     largest = std::max(largest, scores.back());
   }
+  double sum = sink ? std::exp(*sink - largest) : 0;
   for (double& score : scores) sum += score = std::exp(score - largest);
   for (size_t d = 0; d < dim; ++d) {
     double value = 0;
@@ -59,13 +62,13 @@ Status evalAttention(const Attrs& attrs, const EvalStep& step, std::span<const T
   for (size_t t = 0; t < in[2]->i.size(); ++t) {
     for (size_t h = 0; h < width / dim; ++h) {
       const size_t kv_head = (h + static_cast<size_t>(a.first_head)) / static_cast<size_t>(a.group), at = t * width + h * dim;
-      attendHead(a, in[0]->f.data() + at, *in[1], kv_head, step.sequence[t] * step.max_context, in[2]->i[t], out[0].f.data() + at);
+      attendHead(a, in[0]->f.data() + at, *in[1], kv_head, step.sequence[t] * step.max_context, in[2]->i[t], in.size() > 3 ? &in[3]->f[h] : nullptr, out[0].f.data() + at);
     }
   }
   return {};
 }
 }  // namespace
 
-const OpDef kAttentionDef = {"attention", {"query", "cache", "positions"}, kState, defaultAttrs<AttentionAttrs>, inferAttention, attentionFactors, costAttention, evalAttention};
+const OpDef kAttentionDef = {"attention", {"query", "cache", "positions", "sinks"}, kState, defaultAttrs<AttentionAttrs>, inferAttention, attentionFactors, costAttention, evalAttention, nullptr, 1};
 
 }  // namespace exo

@@ -10,11 +10,11 @@ Result<std::vector<Type>> inferWeight(const Attrs& attrs, Types, Types declared)
   if (declared.size() != 1) return invalid("weight: needs a declared type");
   const Type& type = declared[0];
   EXO_REQUIRE(type.rank() >= 1 && type.rank() <= 3, "weight", "has 1 to 3 dimensions", type);
-  EXO_REQUIRE((type.rank() == 3) == (weight.stack > 0), "weight", "three dimensions exactly when it is a stack", type);
-  if (weight.begin.size() != type.rank() || weight.shape.size() != std::min<size_t>(type.rank(), 2)) {
-    return invalid("weight: `begin` needs ", type.rank(), " numbers and `shape` ", std::min<size_t>(type.rank(), 2));
+  const size_t lead = weight.stack > 0 ? 1 : 0;  // a stack of matrices or of vectors
+  EXO_REQUIRE(type.rank() - lead == 1 || type.rank() - lead == 2, "weight", "has 1 or 2 dimensions, and one more where it is a stack", type);
+  if (weight.begin.size() != type.rank() || weight.shape.size() != type.rank() - lead) {
+    return invalid("weight: `begin` needs ", type.rank(), " numbers and `shape` ", type.rank() - lead);
   }
-  const size_t lead = type.rank() == 3 ? 1 : 0;
   for (size_t d = 0; d < type.rank(); ++d) {
     EXO_REQUIRE(!type.shape[d].isSymbol(), "weight", "dimensions are numbers", type);
     const int64_t whole = d < lead ? weight.stack : weight.shape[d - lead];

@@ -14,6 +14,7 @@ struct Heads {
   int64_t heads, kv_heads, group, first_head, dim;
   int64_t window = 0;
   float soft_cap = 0;
+  bool sinks = false;
 };
 
 /// Sequences with pages scattered over the cache; queries, keys and values of every position.
@@ -47,6 +48,8 @@ class World {
     attend_.set_first_head(h.first_head);
     attend_.set_window(h.window);
     attend_.set_soft_cap(h.soft_cap);
+    attend_.set_sinks(h.sinks);
+    sinks_ = randomFloats(h.heads, 40, 4.0f);
     attend_.set_scale(1.0f / std::sqrt(static_cast<float>(h.dim)));
   }
 
@@ -69,11 +72,12 @@ class World {
     StepView view{.tokens = static_cast<int64_t>(positions.size()), .sequences = static_cast<int64_t>(begin.size()),
                   .positions = positions.data(), .sequence = sequence.data(), .page_table = table_.data(),
                   .page_table_stride = stride_, .sequence_begin = starts.data()};
-    Memory mq = Memory::of(q), mk = Memory::of(k), mv = Memory::of(v), out(static_cast<int64_t>(q.size()) * 4);
+    Memory mq = Memory::of(q), mk = Memory::of(k), mv = Memory::of(v), ms = Memory::of(sinks_), out(static_cast<int64_t>(q.size()) * 4);
     KernelArgs appends{.rows = view.tokens, .in = {mk.data(), mv.data(), cache_.data()}, .step = &view};
     runKernel(isa_, append_, appends, units);
     EXPECT_TRUE(cache_.guardIntact());
     KernelArgs attends{.rows = view.tokens, .in = {mq.data(), cache_.data()}, .out = {out.data()}, .step = &view};
+    if (h_.sinks) attends.in[2] = ms.data();
     if (split == Split::kNo) {
       runKernel(isa_, attend_, attends, units);
     } else {
@@ -104,6 +108,7 @@ class World {
         if (h_.soft_cap > 0) weights.back() = h_.soft_cap * std::tanh(weights.back() / h_.soft_cap);
         peak = std::max(peak, weights.back());
       }
+      if (h_.sinks) sum = std::exp(sinks_[head] - peak);
       for (double& w : weights) sum += w = std::exp(w - peak);
       for (int64_t j = first; j <= position; ++j) {
         for (int64_t d = 0; d < h_.dim; ++d) {
@@ -155,6 +160,7 @@ class World {
   Heads h_;
   std::vector<int64_t> lengths_;
   std::vector<std::vector<float>> q_, k_, v_;
+  std::vector<float> sinks_;  // [heads]
   std::vector<int32_t> table_;
   int64_t stride_ = 0;
   Memory cache_;
@@ -219,6 +225,10 @@ TEST_P(Attention, Windows) {
 TEST_P(Attention, SoftCap) {
   for (int64_t window : {0, 30}) check({2, 1, 2, 0, 16, window, 0.5f}, {70});
 }
+/// A single position has a softmax over itself and the sink; heads that start inside a group have sinks of their own.
+TEST_P(Attention, Sinks) {
+  for (int64_t window : {0, 1, 30}) check({3, 2, 4, 3, 16, window, 0, true}, {70, 1});
+}
 TEST_P(Attention, SeveralSequences) { check({4, 2, 2, 0, 32}, {5, 64, 1, 129}); }
 
 TEST_P(Attention, ChunkedPrefillIsTheSame) {
@@ -239,7 +249,7 @@ TEST_P(Attention, ChunkedPrefillIsTheSame) {
 TEST_P(Attention, SplitOverPositionsIsTheSame) {
   const auto [isa, encoding] = GetParam();
   for (const Heads& h : {Heads{2, 2, 1, 0, 32}, Heads{8, 1, 8, 0, 16}, Heads{3, 2, 4, 3, 16}, Heads{19, 1, 19, 0, 8}, Heads{2, 1, 2, 0, 16, 600},
-                         Heads{1, 1, 1, 0, 16, 40}}) {
+                         Heads{1, 1, 1, 0, 16, 40}, Heads{4, 2, 2, 0, 16, 0, 0, true}}) {
     SCOPED_TRACE(testing::Message() << "heads " << h.heads << " group " << h.group << " dim " << h.dim << " window " << h.window);
     const std::vector<int64_t> lengths{2 * kAttentionChunk + 1, 3 * kAttentionChunk + 70, 9, kAttentionChunk};
     World world(isa, encoding, h, lengths);

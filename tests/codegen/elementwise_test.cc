@@ -115,6 +115,20 @@ TEST_P(RowKernels, GeluTanhSigmoidMulAndSoftCap) {
   }
 }
 
+TEST_P(RowKernels, ClampedSwiGlu) {
+  for (int64_t n : kTails) {
+    const auto gate = randomFloats(3 * n, 1, 5.0f), up = randomFloats(3 * n, 2, 5.0f);
+    Kernel kernel = kernelOf(Kernel::SILU_MUL, n);
+    kernel.set_gate(Kernel::CLAMPED_SWIGLU);
+    kernel.set_gate_limit(2.0f);
+    const auto got = run(kernel, 3, {gate, up}, 3 * n);
+    for (int64_t i = 0; i < 3 * n; ++i) {
+      const double g = std::min(2.0, static_cast<double>(gate[i])), u = std::clamp(static_cast<double>(up[i]), -2.0, 2.0);
+      EXPECT_NEAR(got[i], g / (1 + std::exp(-1.702 * g)) * (u + 1), 3e-6) << "n " << n << " at " << i;
+    }
+  }
+}
+
 TEST_P(RowKernels, AddAndBias) {
   for (int64_t n : kTails) {
     const auto a = randomFloats(3 * n, 1), c = randomFloats(3 * n, 2);

@@ -206,6 +206,35 @@ TEST_P(Experts, WeightedSum) {
   }
 }
 
+TEST_P(Experts, BiasesOfTheChosen) {
+  for (int64_t n : {1, 20, 77}) {
+    Kernel add, sum;
+    add.set_op(Kernel::EXPERT_BIAS_ADD);
+    sum.set_op(Kernel::EXPERT_BIAS_SUM);
+    for (Kernel* kernel : {&add, &sum}) {
+      kernel->set_n(n);
+      kernel->set_top_k(3);
+      kernel->set_experts(5);
+    }
+    const auto x = randomFloats(4 * 3 * n, 1), bias = randomFloats(5 * n, 2), w = randomFloats(12, 3);
+    const std::vector<int32_t> ids = {4, 0, 2, 1, 1, 3, 0, 4, 3, 2, 1, 0};
+    Memory mx = Memory::of(x), mb = Memory::of(bias), mw = Memory::of(w), mi = Memory::of(ids), biased(4 * 3 * n * 4), summed(4 * n * 4);
+    runKernel(isa(), add, {.rows = 12, .in = {mx.data(), mb.data(), mi.data()}, .out = {biased.data()}}, 5);
+    runKernel(isa(), sum, {.rows = 4, .in = {mw.data(), mi.data(), mb.data()}, .out = {summed.data()}}, 3);
+    std::vector<float> expected(12 * n);
+    std::vector<double> mixed(4 * n, 0.0);
+    for (int64_t pair = 0; pair < 12; ++pair) {
+      for (int64_t i = 0; i < n; ++i) {
+        expected[pair * n + i] = x[pair * n + i] + bias[ids[pair] * n + i];
+        mixed[pair / 3 * n + i] += static_cast<double>(w[pair]) * bias[ids[pair] * n + i];
+      }
+    }
+    EXPECT_EQ(biased.as<float>(), expected);
+    EXPECT_LE(relativeRms(summed.as<float>(), mixed), 3e-7);
+    EXPECT_TRUE(biased.guardIntact() && summed.guardIntact());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Host, Experts,
                          testing::Combine(testing::ValuesIn(testedIsas()), testing::Values(program::F32, program::BF16, program::Q8, program::Q4)),
                          [](const auto& info) {

@@ -41,6 +41,8 @@ void addExperts(const std::string& family, Dice& dice, json& config) {
 }
 
 void addFamilyKeys(const std::string& family, int64_t head_dim, Dice& dice, json& config) {
+  if (family == "gpt_oss")
+    config.update({{"num_local_experts", dice.between(3, 7)}, {"num_experts_per_tok", dice.between(1, 3)}, {"sliding_window", dice.between(5, 20)}, {"swiglu_limit", 0.5}, {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}, {"truncate", false}}}});
   if (family == "qwen2_moe" || family == "glm4_moe") addExperts(family, dice, config);
   if (family == "phi3") {
     const double part = dice.oneOf({0.5, 1.0});
@@ -114,7 +116,7 @@ TEST_P(RandomModel, AnyLayoutAnswersAsOneNode) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, RandomModel, ::testing::Combine(::testing::Values("llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "qwen2_moe", "olmo2", "phi3", "glm4_moe", "gemma2", "gemma3_text"), ::testing::Range(1, kSeeds + 1)),
+INSTANTIATE_TEST_SUITE_P(Families, RandomModel, ::testing::Combine(::testing::Values("llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "qwen2_moe", "olmo2", "phi3", "glm4_moe", "gemma2", "gemma3_text", "gpt_oss"), ::testing::Range(1, kSeeds + 1)),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::to_string(std::get<1>(info.param)); });
 
 }  // namespace

@@ -69,7 +69,9 @@ class Converter {
 
  private:
   void metadata() {
-    const std::map<std::string, std::string> architectures = {{"llama", "llama"}, {"mixtral", "llama"}, {"qwen3", "qwen3"}, {"qwen3_moe", "qwen3moe"}};
+    const std::map<std::string, std::string> architectures = {{"llama", "llama"}, {"mixtral", "llama"}, {"qwen3", "qwen3"}, {"qwen3_moe", "qwen3moe"},
+                                                              {"qwen2_moe", "qwen2moe"}, {"olmo2", "olmo2"}, {"phi3", "phi3"}, {"glm4_moe", "glm4moe"},
+                                                              {"gemma2", "gemma2"}, {"gemma3_text", "gemma3"}, {"gpt_oss", "gpt-oss"}};
     architecture_ = architectures.at(config_.family);
     const auto u32 = [&](const char* key, int64_t value) { image_.u32(architecture_ + "." + key, static_cast<uint32_t>(value)); };
     const auto f32 = [&](const char* key, double value) { image_.f32(architecture_ + "." + key, static_cast<float>(value)); };
@@ -80,9 +82,36 @@ class Converter {
     f32("attention.layer_norm_rms_epsilon", config_.rms_norm_eps), f32("rope.freq_base", config_.rope.theta);
     if (config_.moe) {
       u32("expert_count", config_.moe->num_experts), u32("expert_used_count", config_.moe->top_k);
-      if (config_.family == "qwen3_moe") u32("expert_feed_forward_length", config_.moe->intermediate_size);
+      if (config_.family != "mixtral") u32("expert_feed_forward_length", config_.moe->intermediate_size);
+      if (config_.family == "qwen2_moe") u32("expert_shared_feed_forward_length", config_.moe->shared_intermediate_size);
     }
+    if (config_.family == "glm4_moe") {
+      u32("expert_shared_count", 1), u32("leading_dense_block_count", 1), u32("expert_gating_func", 2);
+      u32("expert_group_count", config_.moe->groups), u32("expert_group_used_count", config_.moe->top_groups);
+      f32("expert_weights_scale", config_.moe->scale), image_.boolean(architecture_ + ".expert_weights_norm", config_.moe->norm_topk_prob);
+    }
+    if (config_.rotary_dim) u32("rope.dimension_count", *config_.rotary_dim);
+    if (config_.sliding_window[0]) u32("attention.sliding_window", *config_.sliding_window[0]);
+    if (config_.attention_soft_cap > 0) f32("attn_logit_softcapping", config_.attention_soft_cap);
+    if (config_.logit_soft_cap > 0) f32("final_logit_softcapping", config_.logit_soft_cap);
+    rope();
+  }
+
+  void rope() {
+    const auto key = [&](const char* name) { return architecture_ + ".rope.scaling." + name; };
     if (config_.rope.type == RopeType::kDefault) return;
+    if (config_.rope.type == RopeType::kLinear || config_.rope.type == RopeType::kYarn) {
+      image_.text(key("type"), config_.rope.type == RopeType::kYarn ? "yarn" : "linear").f32(key("factor"), static_cast<float>(config_.rope.factor));
+      if (config_.rope.type == RopeType::kYarn) image_.u32(key("original_context_length"), static_cast<uint32_t>(config_.rope.original_max_position_embeddings));
+      return;
+    }
+    if (config_.rope.type == RopeType::kLongRope) {
+      const double attention = ropeFrequencies(config_.rope, config_.rotaryDim(), config_.max_position_embeddings).attention_scaling;
+      image_.u32(key("original_context_length"), static_cast<uint32_t>(config_.rope.original_max_position_embeddings)).f32(key("attn_factor"), static_cast<float>(attention));
+      for (const auto& [name, list] : {std::pair("long", config_.rope.long_factor), std::pair("short", config_.rope.short_factor)})
+        image_.tensor(std::string("rope_factors_") + name + ".weight", 0, {static_cast<int64_t>(list.size())}, bytesOf(std::vector<float>(list.begin(), list.end())));
+      return;
+    }
     RopeConfig plain;
     plain.theta = config_.rope.theta;
     const auto frequencies = ropeFrequencies(plain, config_.head_dim, 0), wanted = ropeFrequencies(config_.rope, config_.head_dim, config_.max_position_embeddings);
@@ -93,6 +122,7 @@ class Converter {
 
   void vocabulary() {
     std::ifstream in(directory_ / "tokenizer.json");
+    if (!in) return;
     const auto json = nlohmann::json::parse(in);
     std::vector<std::string> tokens(static_cast<size_t>(config_.vocab_size)), merges;
     std::vector<int32_t> types(tokens.size(), 5);
@@ -125,7 +155,12 @@ class Converter {
   void add(const std::string& gguf, const std::string& ours) {
     const StoredTensor* stored = checkpoint_->stored(ours);
     if (!stored) return;
-    if (stored->traits().shape.size() == 1) image_.tensor(gguf, 0, stored->traits().shape, bytesOf(read(ours)));
+    if (stored->traits().shape.size() == 1) {
+      std::vector<float> values = read(ours);
+      if (gguf.ends_with("norm.weight"))
+        for (float& value : values) value += static_cast<float>(config_.norm_offset);
+      image_.tensor(gguf, 0, stored->traits().shape, bytesOf(values));
+    }
     else image_.tensor(gguf, element_.type, stored->traits().shape, packed(read(ours)));
   }
 
@@ -152,19 +187,39 @@ class Converter {
       all.insert(all.end(), values.begin(), values.end());
       if (expert == 0) shape.insert(shape.end(), checkpoint_->stored(name)->traits().shape.begin(), checkpoint_->stored(name)->traits().shape.end());
     }
-    image_.tensor(gguf, element_.type, shape, packed(all));
+    if (shape.size() == 2) image_.tensor(gguf, 0, shape, bytesOf(all));
+    else image_.tensor(gguf, element_.type, shape, packed(all));
   }
 
   void tensors() {
     add("token_embd.weight", "model.embed_tokens.weight"), add("output_norm.weight", "model.norm.weight"), add("output.weight", "lm_head.weight");
     for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
       const std::string blk = "blk." + std::to_string(layer) + ".", ours = "model.layers." + std::to_string(layer) + ".";
-      add(blk + "attn_norm.weight", ours + "input_layernorm.weight"), add(blk + "ffn_norm.weight", ours + "post_attention_layernorm.weight");
+      add(blk + "attn_norm.weight", ours + "input_layernorm.weight");
+      const bool both = config_.norms == NormPlaces::kBoth, behind = config_.norms != NormPlaces::kBefore || config_.family == "glm4_moe" || config_.family == "gpt_oss";
+      add(blk + (behind ? "post_attention_norm.weight" : "ffn_norm.weight"), ours + "post_attention_layernorm.weight");
+      if (both) add(blk + "ffn_norm.weight", ours + "pre_feedforward_layernorm.weight");
+      add(blk + "post_ffw_norm.weight", ours + "post_feedforward_layernorm.weight");
+      add(blk + "attn_qkv.weight", ours + "self_attn.qkv_proj.weight"), add(blk + "ffn_up.weight", ours + "mlp.gate_up_proj.weight");
+      for (const char* part : {"q", "k", "v"}) add(blk + "attn_" + part + ".bias", ours + "self_attn." + part + "_proj.bias");
+      add(blk + "attn_output.bias", ours + "self_attn.o_proj.bias"), add(blk + "attn_sinks.weight", ours + "self_attn.sinks");
       addHeads(blk + "attn_q.weight", ours + "self_attn.q_proj.weight"), addHeads(blk + "attn_k.weight", ours + "self_attn.k_proj.weight");
       add(blk + "attn_v.weight", ours + "self_attn.v_proj.weight"), add(blk + "attn_output.weight", ours + "self_attn.o_proj.weight");
       add(blk + "attn_q_norm.weight", ours + "self_attn.q_norm.weight"), add(blk + "attn_k_norm.weight", ours + "self_attn.k_norm.weight");
       for (const char* part : {"gate", "up", "down"}) add(blk + "ffn_" + part + ".weight", ours + "mlp." + part + "_proj.weight");
-      if (!config_.moe) continue;
+      if (!config_.isSparse(layer)) continue;
+      if (config_.family == "gpt_oss") {
+        add(blk + "ffn_gate_inp.bias", ours + "mlp.router.bias"), add(blk + "ffn_gate_inp.weight", ours + "mlp.router.weight");
+        for (const char* part : {"gate", "up", "down"}) {
+          addExperts(blk + "ffn_" + part + "_exps.weight", ours + "mlp.experts.", std::string(".") + part + "_proj.weight");
+          addExperts(blk + "ffn_" + part + "_exps.bias", ours + "mlp.experts.", std::string(".") + part + "_proj.bias");
+        }
+        continue;
+      }
+      add(blk + "exp_probs_b.bias", ours + "mlp.gate.e_score_correction_bias");
+      for (const char* part : {"gate", "up", "down"})
+        for (const char* shared : {"shared_expert.", "shared_experts."}) add(blk + "ffn_" + part + "_shexp.weight", ours + "mlp." + shared + part + "_proj.weight");
+      if (config_.moe->shared_gate) image_.tensor(blk + "ffn_gate_inp_shexp.weight", 0, {config_.hidden_size}, bytesOf(read(ours + "mlp.shared_expert_gate.weight")));
       const bool mixtral = config_.family == "mixtral";
       const std::string moe = ours + (mixtral ? "block_sparse_moe." : "mlp.");
       const std::vector<float> router = read(moe + "gate.weight");

@@ -167,6 +167,32 @@ TEST(Reference, AttentionSoftCapBoundsScores) {
   EXPECT_NEAR(out.at("y").f[1], 2 * 2.716460 / 3.716460, 1e-5);
 }
 
+TEST(Reference, AttentionSinkTakesItsShareOfTheSoftmax) {
+  std::string text = attention(0);
+  text.insert(text.find("%p {head_dim") + 2, ", @s");
+  const auto out = OneRank{x(2, 1) + weight("s", "1") + text, {{"x", {1, 1}}, {"s", {1}}}, tokens({0, 1})}();
+  // scores 1 per visible key, the sink's too: row 0 has half of value 1, row 1 two thirds
+  EXPECT_NEAR(out.at("y").f[0], 0.5, 1e-6);
+  EXPECT_NEAR(out.at("y").f[1], 2.0 / 3, 1e-6);
+}
+
+TEST(Reference, ClampedSwiGluClampsBothAndCountsFromOne) {
+  const auto out = OneRank{x(3, 1) + "%y = silu_mul %x, %x {gate = clamped_swiglu, limit = 2.0} : f32[T, 1]", {{"x", {9, -9, 0}}}, tokens({0, 1, 2})}();
+  EXPECT_NEAR(out.at("y").f[0], 2 / (1 + std::exp(-1.702 * 2)) * 3, 1e-6);
+  EXPECT_NEAR(out.at("y").f[1], -9 / (1 + std::exp(1.702 * 9)) * -1, 1e-9) << "the gate has no lower bound";
+  EXPECT_EQ(out.at("y").f[2], 0);
+}
+
+TEST(Reference, ExpertBiasesAreThoseOfTheChosen) {
+  // experts 2 then 0 for the token: weights are shares of e^2 and e^1; biases 10, 20, 30
+  const auto out = OneRank{x(1, 3) + "@b = weight {tensor = \"b.*\", stack = 3, shape = [1], begin = [0, 0]} : f32[3, 1]" +
+                               "%w, %e = router_top_k %x {k = 2, normalize = true, factor = 1.0} : f32[T, 2], i32[T, 2]" +
+                               "%m = expert_bias_sum %w, %e, @b : f32[T, 1]",
+                           {{"x", {1, 0, 2}}, {"b.*", {10, 20, 30}}}, tokens({0})}();
+  const double first = std::exp(2.0) / (std::exp(2.0) + std::exp(1.0));
+  EXPECT_NEAR(out.at("m").f[0], 30 * first + 10 * (1 - first), 1e-5);
+}
+
 TEST(Reference, AttentionWindowOfOneSeesOnlyItself) {
   const auto out = OneRank{x(3, 1) + attention(1), {{"x", {5, -2, 3}}}, tokens({0, 1, 2})}();
   EXPECT_EQ(out.at("y").f, (Floats{5, -2, 3}));

@@ -53,9 +53,11 @@ ModelConfig randomConfig(Random& random, Mixture mixture) {
   config.norms = std::array{NormPlaces::kBefore, NormPlaces::kBehind, NormPlaces::kBoth}[static_cast<size_t>(random.in(0, 2))];
   config.norm_offset = random.chance(30) ? 1.0 : 0.0;
   config.embedding_scale = random.chance(30) ? 3.0 : 1.0;
+  config.attention_sinks = random.chance(30);
   config.attention_soft_cap = random.chance(30) ? 1.5 : 0.0;
   config.logit_soft_cap = random.chance(30) ? 2.0 : 0.0;
-  config.activation = random.chance(30) ? Activation::kGeluTanh : Activation::kSilu;
+  config.activation = std::array{Activation::kSilu, Activation::kGeluTanh, Activation::kClampedSwiGlu}[static_cast<size_t>(random.in(0, 2))];
+  if (config.activation == Activation::kClampedSwiGlu) config.activation_limit = 0.7;
   config.fused_projections = random.chance(30);
   if (random.chance(30)) config.rotary_dim = 2 * random.in(1, config.head_dim / 2);
   if (random.chance(30)) config.window_rope = RopeConfig{.theta = 300.0};
@@ -72,6 +74,8 @@ ModelConfig randomConfig(Random& random, Mixture mixture) {
     moe.correction_bias = random.chance(40);
     moe.groups = moe.num_experts % 2 == 0 && moe.top_k <= moe.num_experts / 2 ? 2 : 1;
     moe.scale = random.chance(30) ? 2.5 : 1.0;
+    moe.router_bias = random.chance(30);
+    moe.expert_bias = random.chance(30);
     if (random.chance(50)) moe.shared_intermediate_size = random.in(3, 40);
     moe.shared_gate = random.chance(50);
     for (int64_t i = 0; i < config.num_layers; ++i) moe.is_sparse.push_back(random.chance(70));

@@ -61,12 +61,12 @@ Outcome<Json> templateVariables(const ModelInfo& model, const ChatInput& input) 
 std::string withoutEndSpace(const std::string& text) { return text.substr(0, text.find_last_not_of(" \t\r\n") + 1); }
 
 /// What templates write behind the last message's text is its end, and it has none yet.
-Outcome<std::string> cutBehindFinalMessage(std::string text, const Json& messages) {
+Outcome<QuotedText> cutBehindFinalMessage(const QuotedText& text, const Json& messages) {
   const Json& content = messages.back().value("content", Json(""));
   const std::string begun = withoutEndSpace(content.is_string() ? content.get<std::string>() : "");
-  const size_t place = text.rfind(begun);
+  const size_t place = text.text.rfind(begun);
   if (begun.empty() || place == std::string::npos) return refuse("messages", "the last message cannot be continued: the chat template does not write its text as it is");
-  return text.substr(0, place + begun.size());
+  return text.part(0, place + begun.size());
 }
 
 }  // namespace
@@ -81,17 +81,17 @@ Json argumentsForTemplate(const Json& arguments) {
   return parsed.is_object() ? parsed : arguments;
 }
 
-Outcome<std::string> renderChatText(const ModelInfo& model, const ChatInput& input) {
+Outcome<QuotedText> renderChatText(const ModelInfo& model, const ChatInput& input) {
   EXO_TRY(checkModel(model));
   EXO_ASSIGN(const Json variables, templateVariables(model, input));
-  auto text = model.chat_template->render(variables);
+  auto text = model.chat_template->renderPrompt(variables);
   if (!text.ok()) return refuse("messages", "the model's chat template refuses them: ", text.error().message());
   if (!input.continue_final_message) return std::move(*text);
-  return cutBehindFinalMessage(std::move(*text), input.messages);
+  return cutBehindFinalMessage(*text, input.messages);
 }
 
 Outcome<ChatPrompt> renderChat(const ModelInfo& model, const ChatInput& input) {
-  EXO_ASSIGN(const std::string text, renderChatText(model, input));
+  EXO_ASSIGN(const QuotedText text, renderChatText(model, input));
   const AnswerFormat format = answerFormatOf(model.chat_template->source());
   ChatPrompt prompt;
   if (!input.tools.empty()) {
@@ -102,8 +102,8 @@ Outcome<ChatPrompt> renderChat(const ModelInfo& model, const ChatInput& input) {
   }
   prompt.parser.reasoning = format.reasoning;
   prompt.special_text |= format.reasoning && isSpecial(*model.tokenizer, kReasoningMark);
-  prompt.parser.starts_in_reasoning = format.reasoning && withoutEndSpace(text).ends_with(kReasoningMark);
-  auto tokens = model.tokenizer->encode(text, tokenizer::Specials::kParse, tokenizer::AddSpecial::kNo);   // the template writes bos itself
+  prompt.parser.starts_in_reasoning = format.reasoning && withoutEndSpace(text.text).ends_with(kReasoningMark);
+  auto tokens = model.tokenizer->encode(text, tokenizer::AddSpecial::kNo);   // the template writes bos itself
   if (!tokens.ok()) return refuse("messages", tokens.error().message());
   prompt.tokens = std::move(*tokens);
   return prompt;

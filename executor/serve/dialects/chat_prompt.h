@@ -28,8 +28,8 @@ struct ChatPrompt {
 
 /// Errors: no template, one that refuses the messages (its own words), tools or reasoning that it has no place for.
 Outcome<ChatPrompt> renderChat(const ModelInfo& model, const ChatInput& input);
-/// Only the text, as the template has it.
-Outcome<std::string> renderChatText(const ModelInfo& model, const ChatInput& input);
+/// Only the text, as the template has it; quoted is what came from the messages.
+Outcome<QuotedText> renderChatText(const ModelInfo& model, const ChatInput& input);
 
 /// Plain text as a prompt, with what the tokenizer begins texts with. Error: no tokenizer, no token.
 Outcome<std::vector<int32_t>> encodePlain(const ModelInfo& model, const std::string& text, const std::string& field);

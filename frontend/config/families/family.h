@@ -21,6 +21,7 @@ std::span<const Family> families();
 Family gemma2Family();
 Family gemma3TextFamily();
 Family glm4MoeFamily();
+Family gptOssFamily();
 Family llamaFamily();
 Family mistralFamily();
 Family mixtralFamily();

@@ -18,6 +18,8 @@ Status readGemma3Text(const JsonObject& json, ModelConfig& config) {
 
 Family gemma3TextFamily() {
   return {.defaults = {.family = "gemma3_text",
+                       .vocab_size = 262208,
+                       .num_heads = 8,
                        .num_kv_heads = 4,
                        .head_dim = 256,
                        .rope_theta = 1e6,

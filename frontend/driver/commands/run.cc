@@ -168,7 +168,7 @@ Result<TextResult> answer(Session& session, std::vector<int32_t> prompt, LogitsT
   return result;
 }
 
-Result<std::string> renderChat(const Session& session, const nlohmann::ordered_json& messages) {
+Result<QuotedText> renderChat(const Session& session, const nlohmann::ordered_json& messages) {
   EXO_ASSIGN(const std::string source, loadChatTemplate(session.source.plan.model_directory()));
   EXO_ASSIGN(const ChatTemplate chat, ChatTemplate::parse(source));
   nlohmann::ordered_json variables = {{"messages", messages}, {"tools", nullptr}, {"add_generation_prompt", true}, {"bos_token", ""}, {"eos_token", ""}};
@@ -176,12 +176,12 @@ Result<std::string> renderChat(const Session& session, const nlohmann::ordered_j
   variables["bos_token"] = spelling(session.tokenizer->bosId());
   const auto eos = session.tokenizer->eosIds();
   if (!eos.empty()) variables["eos_token"] = spelling(eos[0]);
-  return chat.render(variables);
+  return chat.renderPrompt(variables);
 }
 
 Result<std::vector<int32_t>> chatPrompt(const Session& session, const nlohmann::ordered_json& messages) {
-  EXO_ASSIGN(const std::string text, renderChat(session, messages));
-  return session.tokenizer->encode(text, tokenizer::Specials::kParse, tokenizer::AddSpecial::kNo);  // the template writes bos itself
+  EXO_ASSIGN(const QuotedText text, renderChat(session, messages));
+  return session.tokenizer->encode(text, tokenizer::AddSpecial::kNo);  // the template writes bos itself
 }
 
 const char* userPrompt(EditLine*) { return "> "; }

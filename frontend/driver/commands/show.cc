@@ -83,6 +83,7 @@ Result<int> runShow(const std::vector<std::string>& arguments) {
     EXO_ASSIGN(const Graph graph, importGraph(model, Quantization::kKeep, context));
     for (const std::string& line : storedFormats(graph, *model.checkpoint)) std::cout << "  stored      " << line << "\n";
   }
+  for (const std::string& part : config.ignored) std::cout << "  ignored     " << part << ": only text is read and written\n";
   for (const std::string& line : specialities(config)) std::cout << "  special     " << line << "\n";
   return 0;
 }

@@ -39,6 +39,14 @@ INSTANTIATE_TEST_SUITE_P(All, Card,
                                          Published{"qwen3-30b-a3b", 30'532'122'624, 3.3},
                                          Published{"qwen3-235b-a22b", 235'093'634'560, 22.0},
                                          Published{"qwen1.5-moe-a2.7b", 14'315'784'192, 2.7},
+                                         Published{"qwen3-1.7b", 1'720'574'976, 0},
+                                         Published{"qwen3-4b", 4'022'468'096, 0},
+                                         Published{"qwen3-8b", 8'190'735'360, 0},
+                                         Published{"qwen3-14b", 14'768'307'200, 0},
+                                         Published{"qwen3-32b", 32'762'123'264, 0},
+                                         Published{"qwen3-coder-480b-a35b", 480'154'875'392, 35.4},
+                                         Published{"llama-3.2-3b", 3'212'749'824, 0},
+                                         Published{"mistral-small", 23'572'403'200, 0},
                                          Published{"phi-4", 14'659'507'200, 0},
                                          Published{"olmo-2-7b", 7'298'617'344, 0},
                                          Published{"gemma-2-2b", 2'614'341'888, 0},
@@ -59,6 +67,34 @@ TEST(Cards, Glm45AirHasThePublishedNumberOfParameters) {
   const ParameterCount count = countParameters(*config);
   EXPECT_EQ(count.total, 106'852'251'264);
   EXPECT_NEAR(static_cast<double>(count.active - count.embedding) * 1e-9, 12.0, 0.25);
+}
+
+/// Its maker counts the output projection as active, and not the embedding table.
+struct GptOss {
+  const char* card;
+  int64_t total;
+  double active_billions;
+};
+class GptOssCard : public testing::TestWithParam<GptOss> {};
+TEST_P(GptOssCard, HasThePublishedNumberOfParameters) {
+  const auto config = loadModelConfig(*findModel(GetParam().card));
+  ASSERT_TRUE(config.ok()) << config.error();
+  const ParameterCount count = countParameters(*config);
+  EXPECT_EQ(count.total, GetParam().total);
+  EXPECT_NEAR(static_cast<double>(count.active - count.embedding / 2) * 1e-9, GetParam().active_billions, 0.005);
+}
+INSTANTIATE_TEST_SUITE_P(All, GptOssCard, testing::Values(GptOss{"gpt-oss-20b", 20'914'757'184, 3.61}, GptOss{"gpt-oss-120b", 116'829'156'672, 5.13}));
+
+/// The published numbers are with what sees images: by vision_config a table of 14 x 14 x 3 pixels and one of (896 / 14)² positions, 27 layers
+/// of attention and of an MLP with biases and two norms each, one more norm; then a norm and a projection into the text's width.
+TEST(Cards, Gemma3HasTheParametersOfItsText) {
+  constexpr int64_t d = 1152, inner = 4304;
+  constexpr int64_t layer = 4 * (d * d + d) + 2 * d * inner + inner + d + 4 * d, tower = 14 * 14 * 3 * d + d + 64 * 64 * d + 27 * layer + 2 * d;
+  for (const auto& [card, published, width] : {std::tuple("gemma-3-4b", 4'300'079'472, 2560), std::tuple("gemma-3-27b", 27'432'406'640, 5376)}) {
+    const auto config = loadModelConfig(*findModel(card));
+    ASSERT_TRUE(config.ok()) << config.error();
+    EXPECT_EQ(countParameters(*config).total, published - tower - d - d * width) << card;
+  }
 }
 
 TEST(Cards, AllCardsOfTheFolderParse) {

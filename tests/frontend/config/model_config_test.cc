@@ -17,6 +17,7 @@ Json tiny(const std::string& family) {
   if (family == "mixtral") json.update({{"num_local_experts", 8}});
   if (family == "qwen2_moe") json.update({{"num_experts", 8}, {"moe_intermediate_size", 32}, {"shared_expert_intermediate_size", 48}});
   if (family == "glm4_moe") json.update({{"n_routed_experts", 8}, {"num_experts_per_tok", 2}, {"moe_intermediate_size", 32}});
+  if (family == "gpt_oss") json.update({{"num_local_experts", 8}, {"head_dim", 16}, {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 32.0}, {"original_max_position_embeddings", 4096}, {"truncate", false}}}});
   if (family.starts_with("gemma")) json.update({{"head_dim", 16}, {"hidden_activation", "gelu_pytorch_tanh"}});
   return json;
 }
@@ -128,6 +129,38 @@ TEST(ModelConfig, FamilyFromArchitectures) {
   EXPECT_NE(refusal(tiny("lama")).find("did you mean \"llama\"?"), std::string::npos);
   EXPECT_NE(refusal(with(tiny("llama"), {{"architectures", {"LlamaForSequenceClassification"}}})).find("architectures"),
             std::string::npos);
+}
+
+Json withImages(const Json& text) {
+  return {{"model_type", "gemma3"}, {"architectures", {"Gemma3ForConditionalGeneration"}}, {"eos_token_id", {1, 106}}, {"torch_dtype", "bfloat16"},
+          {"text_config", text}, {"vision_config", {{"model_type", "siglip_vision_model"}}}};
+}
+
+TEST(ModelConfig, OfSeveralModalitiesTheTextIsRead) {
+  Json text = with(tiny("gemma3_text"), {{"vocab_size", 400}});
+  const ModelConfig config = read(withImages(text));
+  EXPECT_EQ(config.family, "gemma3_text");
+  EXPECT_EQ(config.eos_token_ids, (std::vector<int64_t>{1, 106})) << "what the whole file says counts for its parts";
+  EXPECT_EQ(config.dtype, DType::kBF16);
+  EXPECT_EQ(config.ignored, std::vector<std::string>{"vision_config (siglip_vision_model)"});
+  text["eos_token_id"] = 7;
+  EXPECT_EQ(read(withImages(text)).eos_token_ids, std::vector<int64_t>{7}) << "the part's own word is nearer";
+  for (const char* key : {"vocab_size", "num_attention_heads", "num_key_value_heads", "head_dim", "model_type"}) text.erase(key);
+  const ModelConfig defaults = read(withImages(text));
+  EXPECT_EQ(defaults.vocab_size, 262208);
+  EXPECT_EQ(defaults.num_heads, 8);
+
+  const ModelConfig mistral = read({{"model_type", "mistral3"}, {"text_config", tiny("mistral")}, {"vision_config", {{"model_type", "pixtral"}}}});
+  EXPECT_EQ(mistral.family, "mistral");
+}
+
+TEST(ModelConfig, OfSeveralModalitiesOtherPartsAreRefused) {
+  const Json whole = withImages(with(tiny("gemma3_text"), {{"vocab_size", 400}}));
+  EXPECT_NE(refusal(with(whole, {{"audio_config", Json::object({{"x", 1}})}})).find("audio_config: a model of several modalities"), std::string::npos);
+  EXPECT_NE(refusal(with(whole, {{"text_config", tiny("llama")}})).find("text_config.model_type: expected gemma3_text"), std::string::npos);
+  EXPECT_NE(refusal(with(whole, {{"text_config", nullptr}})).find("text_config"), std::string::npos);
+  EXPECT_NE(refusal(with(whole, {{"architectures", {"Gemma3Other"}}})).find("expected Gemma3ForConditionalGeneration"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("llama"), {{"text_config", tiny("llama")}})).find("several modalities"), std::string::npos);
 }
 
 TEST(ModelConfig, LlamaBiases) {
@@ -332,6 +365,31 @@ TEST(ModelConfig, HarmlessKeysAreIgnored) {
                          {"partial_rotary_factor", 1.0}, {"attn_logit_softcapping", nullptr},
                          {"quantization_config", nullptr}, {"is_encoder_decoder", false}, {"unknown_future_key", 3}};
   EXPECT_TRUE(read(with(tiny("llama"), harmless)) == read(tiny("llama")));
+}
+
+TEST(ModelConfig, GptOss) {
+  const ModelConfig config = read(tiny("gpt_oss"));
+  EXPECT_TRUE(config.qkv_bias && config.attention_output_bias && config.attention_sinks && !config.mlp_bias);
+  EXPECT_EQ(config.sliding_window, (std::vector<std::optional<int64_t>>{128, std::nullopt, 128, std::nullopt}));
+  EXPECT_EQ(config.activation, Activation::kClampedSwiGlu);
+  EXPECT_EQ(config.activation_limit, 7.0);
+  EXPECT_EQ(config.rope.theta, 150000.0);
+  EXPECT_FALSE(config.rope.truncate);
+  EXPECT_TRUE(config.moe->router_bias && config.moe->expert_bias && config.moe->norm_topk_prob);
+  EXPECT_EQ(config.moe->top_k, 4);
+  EXPECT_EQ(config.moe->intermediate_size, 128);
+  EXPECT_EQ(read(with(tiny("gpt_oss"), {{"swiglu_limit", 3.5}})).activation_limit, 3.5);
+  EXPECT_NE(refusal(with(tiny("gpt_oss"), {{"experts_per_token", 2}})).find("the same as num_experts_per_tok = 4"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("gpt_oss"), {{"rope_scaling", nullptr}})).find("rope_scaling"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("llama"), {{"swiglu_limit", 7.0}})).find("clamped"), std::string::npos);
+}
+
+TEST(CountParameters, GptOssByHand) {
+  // per layer: q,o 2·64·64, k,v 2·64·32, their biases 64 + 2·32 + 64, sinks 4, norms 2·64, router 64·8 + 8 = 13132;
+  // expert 3·64·128 + 2·128 + 64 = 24896
+  const ParameterCount count = countParameters(read(tiny("gpt_oss")));
+  EXPECT_EQ(count.total, 12800 + 64 + 4 * (13132 + 8 * 24896));
+  EXPECT_EQ(count.active, 12800 + 64 + 4 * (13132 + 4 * 24896));
 }
 
 TEST(ModelConfig, SizesWithoutDefaultsAreRequired) {
