@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "frontend/checkpoint/gguf_tensors.h"
+#include "frontend/checkpoint/latent_heads.h"
 #include "frontend/checkpoint/logical_tensors.h"
 #include "frontend/config/quantization.h"
 #include "frontend/config/suggest.h"
@@ -30,6 +31,8 @@ Result<Checkpoint> Checkpoint::open(const fs::path& path) {
   const RawTensors raw{shards.names(), [&](const std::string& name) { return shards.find(name); }};
   auto tensors = logicalTensors(raw, config);
   if (!tensors.ok()) return std::move(tensors).error().note("while opening " + path.string());
+  EXO_ASSIGN(const LatentHeads latent, loadLatentHeads(directory));
+  if (Status added = addLatentHeads(latent, *tensors); !added.ok()) return std::move(added).error().note("while opening " + path.string());
   return Checkpoint(path.string(), std::move(shards), nullptr, std::move(config_file), std::move(*tensors));
 }
 
