@@ -27,7 +27,7 @@ AttentionShape attentionShape(int64_t queries, const Target& target) {
 
 // ---- scratch: scaled queries, scores, partials, running results; one of each per query
 
-int64_t AttentionTile::partialBytes(const Kernel& kernel) { return (cacheValueStride(static_cast<int64_t>(kernel.head_dim())) + kLanes) * 4; }
+int64_t AttentionTile::partialBytes(const Kernel& kernel) { return (cacheValueStride(attentionValueDim(kernel)) + kLanes) * 4; }
 
 int64_t AttentionTile::scratchBytes(const Kernel& kernel) {
   const int64_t query = cacheValueStride(static_cast<int64_t>(kernel.head_dim())) * 4;
@@ -115,6 +115,7 @@ void AttentionTile::keys(const Span& span, Val table, Val kv_head) {
     Val is_last = number + 1 == end_page;
     const Page after = pageOf(e_, kernel_, e_.in(1), table, e_.select(is_last, first_page, number + 1), kv_head);
     Val fetch = e_.select(is_last, after.values, after.keys), start = number * kPageTokens;
+    if (isLatent(kernel_)) return rowKeys(span, page.keys, number, fetch);
     Val from = e_.maxI(span.from - start, e_.i(0)) & -step;
     Val to = e_.minI(span.to - start, e_.i(kPageTokens));
     e_.each(from, to, step, [&](Val slot) {
@@ -144,6 +145,40 @@ void AttentionTile::scores(Val column, Val at_score, Val group, const Ahead& ahe
   Val out = e_.at(scoresOf(group), at_score);
   for (int q = 0; q < width; ++q) {
     for (int k = 0; k < count; ++k) e_.store(sums[q * count + k], e_.at(out, q * chunkScoresBytes() + k * 64), 64);
+  }
+}
+
+/// The page `number` of a latent cache, which begins at `rows`: some positions side by side, then those left one by one.
+void AttentionTile::rowKeys(const Span& span, Val rows, Val number, Val fetch) {
+  Val start = number * kPageTokens;
+  Val from = e_.maxI(span.from - start, e_.i(0)), to = e_.minI(span.to - start, e_.i(kPageTokens));
+  auto pass = [&](Val slot, int positions) {
+    Val offset = slot * rowBytes(), at_score = (start + slot - span.chunk * kAttentionChunk) * 4;
+    eachGroup([&](Val group, bool first) { rowScores(e_.at(rows, offset), at_score, positions, group, first ? Ahead{fetch, offset} : Ahead{}); });
+  };
+  Val whole = from + ((to - from) & -static_cast<int64_t>(blocks()));
+  e_.each(from, whole, blocks(), [&](Val slot) { pass(slot, blocks()); });
+  e_.each(whole, to, 1, [&](Val slot) { pass(slot, 1); });
+}
+
+/// q·k of `width` queries and `positions` rows.
+void AttentionTile::rowScores(Val rows, Val at_score, int positions, Val group, const Ahead& ahead) {
+  const int width = shape_.width;
+  Val queries = scaledQuery(group);
+  const Vals sums = e_.loop(e_.i(0), e_.i(paddedDim()), kLanes, Vals(width * positions, e_.fv(0)), [&](Val d, Vals acc) {
+    Val column = e_.at(rows, d * cacheElementBytes(kernel_));
+    Vals key;
+    for (int k = 0; k < positions; ++k) key.push_back(loadCache(e_, kernel_, e_.at(column, k * rowBytes())));
+    for (int q = 0; q < width; ++q) {
+      Val x = e_.load(e_.f32v, e_.at(e_.at(queries, d * 4), q * paddedDim() * 4), 64);
+      for (int k = 0; k < positions; ++k) acc[q * positions + k] = e_.fma(key[k], x, acc[q * positions + k]);
+    }
+    fetch(ahead, d * (positions * cacheElementBytes(kernel_)), positions * lineOfBlock());
+    return acc;
+  });
+  Val out = e_.at(scoresOf(group), at_score);
+  for (int q = 0; q < width; ++q) {
+    for (int k = 0; k < positions; ++k) e_.store(e_.sum(sums[q * positions + k]), e_.at(out, q * chunkScoresBytes() + k * 4), 4);
   }
 }
 
@@ -186,7 +221,7 @@ void AttentionTile::softmax(const Span& span, Val query) {
     e_.store(weight, place, 64);
     return Vals{sum[0] + weight};
   });
-  Val tail = e_.at(partialOf(query), paddedDim() * 4);
+  Val tail = e_.at(partialOf(query), paddedValue() * 4);
   e_.store(m, tail, 4);
   e_.store(e_.sum(sums[0]), e_.at(tail, 4), 4);
 }
@@ -194,9 +229,9 @@ void AttentionTile::softmax(const Span& span, Val query) {
 // ---- values: lanes are dimensions
 
 void AttentionTile::values(const Span& span, Val table, Val kv_head) {
-  const int64_t total = paddedDim() / kLanes, at_once = std::min<int64_t>(vectors(), total), full = total / at_once * at_once;
+  const int64_t total = paddedValue() / kLanes, at_once = std::min<int64_t>(vectors(), total), full = total / at_once * at_once;
   e_.each(e_.i(0), groups_ * shape_.width, 1, [&](Val query) {
-    e_.columns(paddedDim(), [&](Val offset, int) { e_.store(e_.fv(0), e_.at(partialOf(query), offset * 4), 64); });
+    e_.columns(paddedValue(), [&](Val offset, int) { e_.store(e_.fv(0), e_.at(partialOf(query), offset * 4), 64); });
   });
   Val end_page = shiftRight(span.to + (kPageTokens - 1), 6);
   e_.each(shiftRight(span.from, 6), end_page, 1, [&](Val number) {
@@ -205,7 +240,7 @@ void AttentionTile::values(const Span& span, Val table, Val kv_head) {
     const Page after = pageOf(e_, kernel_, e_.in(1), table, e_.select(is_last, shiftRight(span.next, 6), number + 1), kv_head);
     Val fetch = e_.select(is_last, after.keys, after.values), start = number * kPageTokens;
     Val from = e_.maxI(span.from - start, e_.i(0)), to = e_.minI(span.to - start, e_.i(kPageTokens));
-    Val rows = e_.at(page.values, from * (total * lineOfBlock()));
+    Val rows = e_.at(page.values, from * rowBytes());
     Val at_score = (start + from - span.chunk * kAttentionChunk) * 4;
     auto pass = [&](Val first, int count) {
       const Ahead ahead{fetch, first * (kPageTokens * lineOfBlock())};
@@ -218,7 +253,7 @@ void AttentionTile::values(const Span& span, Val table, Val kv_head) {
 
 /// o += Σ weight[position] · value[position] over `count` positions, for some vectors of dimensions.
 void AttentionTile::weigh(Val values, Val at_score, Val count, Val first_vector, int vectors, Val group, const Ahead& ahead) {
-  const int64_t line = lineOfBlock(), row = paddedDim() / kLanes * line;
+  const int64_t line = lineOfBlock(), row = rowBytes();
   const int width = shape_.width;
   Val sums = e_.at(partialOf(group), first_vector * 64), weights = e_.at(scoresOf(group), at_score);
   Val column = e_.at(values, first_vector * line);
@@ -246,15 +281,15 @@ void AttentionTile::weigh(Val values, Val at_score, Val count, Val first_vector,
 // ---- folding
 
 void AttentionTile::reset(Val query) {
-  Val running = runningOf(query), tail = e_.at(running, paddedDim() * 4);
-  e_.columns(paddedDim(), [&](Val offset, int) { e_.store(e_.fv(0), e_.at(running, offset * 4), 64); });
+  Val running = runningOf(query), tail = e_.at(running, paddedValue() * 4);
+  e_.columns(paddedValue(), [&](Val offset, int) { e_.store(e_.fv(0), e_.at(running, offset * 4), 64); });
   e_.store(e_.f(kFloor), tail, 4);
   e_.store(e_.f(0), e_.at(tail, 4), 4);
 }
 
 /// m = max(m, m'), l = l·exp(m_old - m) + l'·exp(m' - m), o likewise. A partial that saw nothing (m' = kFloor, l' = 0) is neutral.
 void AttentionTile::fold(Val query, Val partial) {
-  const int64_t tail = paddedDim() * 4;
+  const int64_t tail = paddedValue() * 4;
   Val running = runningOf(query);
   Val m = e_.load(e_.f32, e_.at(running, tail), 4), its_m = e_.load(e_.f32, e_.at(partial, tail), 4);
   Val l = e_.load(e_.f32, e_.at(running, tail + 4), 4), its_l = e_.load(e_.f32, e_.at(partial, tail + 4), 4);
@@ -263,7 +298,7 @@ void AttentionTile::fold(Val query, Val partial) {
   auto first = [&](Val x) { return e_.wrap(e_.b.CreateExtractElement(x.v, uint64_t{0})); };
   e_.store(top, e_.at(running, tail), 4);
   e_.store(e_.fma(its_l, first(add), l * first(keep)), e_.at(running, tail + 4), 4);
-  e_.columns(paddedDim(), [&](Val offset, int) {
+  e_.columns(paddedValue(), [&](Val offset, int) {
     Val place = e_.at(running, offset * 4);
     e_.store(e_.fma(e_.load(e_.f32v, e_.at(partial, offset * 4), 64), add, e_.load(e_.f32v, place, 64) * keep), place, 64);
   });
@@ -272,13 +307,13 @@ void AttentionTile::fold(Val query, Val partial) {
 /// out = o / l; with a sink s: o·exp(m - top) / (l·exp(m - top) + exp(s - top)), top = max(m, s).
 void AttentionTile::finish(Val query, Val out, Val sink) {
   Val running = runningOf(query);
-  Val l = e_.load(e_.f32, e_.at(running, paddedDim() * 4 + 4), 4), inverse = e_.splat(e_.f(1) / l);
+  Val l = e_.load(e_.f32, e_.at(running, paddedValue() * 4 + 4), 4), inverse = e_.splat(e_.f(1) / l);
   if (sink.v) {
-    Val m = e_.load(e_.f32, e_.at(running, paddedDim() * 4), 4), top = e_.max(m, sink);
+    Val m = e_.load(e_.f32, e_.at(running, paddedValue() * 4), 4), top = e_.max(m, sink);
     Val keep = e_.exp(e_.splat(m - top));
     inverse = keep / e_.fma(e_.splat(l), keep, e_.exp(e_.splat(sink - top)));
   }
-  e_.columns(static_cast<int64_t>(kernel_.head_dim()), [&](Val offset, int lanes) {
+  e_.columns(attentionValueDim(kernel_), [&](Val offset, int lanes) {
     e_.storeLanes(e_.load(e_.f32v, e_.at(running, offset * 4), 64) * inverse, e_.at(out, offset * 4), lanes);
   });
 }

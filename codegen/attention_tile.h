@@ -5,6 +5,9 @@
 // chunks by one formula. All of it is a fixed sequence of operations per query: what a query cannot see is neutral (weights 0,
 // factor 1), so neither tiles nor threads nor who folds can be seen in the result.
 //
+// A latent cache (kernels.md) holds rows, of which keys are all and values the leading elements: there a score is a sum over lanes
+// at its end, and the rest as ever.
+//
 // Inside a chunk everything is done page by page for all queries of the tile, so that a page comes from memory once: first all
 // scores (into scratch), then the softmax, then the values. Registers hold `width` queries times a few vectors.
 #pragma once
@@ -58,6 +61,8 @@ class AttentionTile {
   };
   void keys(const Span& span, Val table, Val kv_head);
   void scores(Val column, Val at_score, Val group, const Ahead& ahead);
+  void rowKeys(const Span& span, Val rows, Val number, Val fetch);
+  void rowScores(Val rows, Val at_score, int positions, Val group, const Ahead& ahead);
   void softmax(const Span& span, Val query);
   void cap(Val scores, Val from, Val to);
   void mask(Val scores, Val from, Val to, const std::function<Val(Val)>& visible);
@@ -70,6 +75,8 @@ class AttentionTile {
   int blocks() const;   // of 16 positions, whose scores are in registers together
   int vectors() const;  // of 16 dimensions, likewise
   int64_t paddedDim() const { return cacheValueStride(static_cast<int64_t>(kernel_.head_dim())); }
+  int64_t paddedValue() const { return cacheValueStride(attentionValueDim(kernel_)); }
+  int64_t rowBytes() const { return paddedDim() * cacheElementBytes(kernel_); }  // of a value, or of a row of a latent cache
   int64_t lineOfBlock() const { return kLanes * cacheElementBytes(kernel_); }
   Val scaledQuery(Val query);
   Val scoresOf(Val query);

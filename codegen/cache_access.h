@@ -8,7 +8,13 @@ namespace exo::codegen {
 
 constexpr int kBlocks = kPageTokens / kLanes;  // of 16 positions in a page
 
-/// The page of one KV head.
+/// Are values a part of the keys, and both kept as rows?
+inline bool isLatent(const program::Kernel& kernel) { return kernel.value_dim() > 0; }
+
+/// Elements of a head that ATTENTION makes.
+inline int64_t attentionValueDim(const program::Kernel& kernel) { return static_cast<int64_t>(isLatent(kernel) ? kernel.value_dim() : kernel.head_dim()); }
+
+/// The page of one KV head; of a latent cache keys and values are the same.
 struct Page {
   Val keys, values;
 };
@@ -24,7 +30,8 @@ inline Val pageTable(Entry& e, Val row) {
 inline Page pageOf(Entry& e, const program::Kernel& kernel, Val cache, Val table, Val page_index, Val kv_head) {
   const int64_t dim = static_cast<int64_t>(kernel.head_dim());
   Val page = e.index(table, page_index) * static_cast<int64_t>(kernel.kv_heads()) + kv_head;
-  Val keys = e.at(cache, page * cacheHeadBytes(kernel.cache(), dim, dim));
+  Val keys = e.at(cache, page * cacheHeadBytes(kernel.cache(), dim, isLatent(kernel) ? 0 : dim));
+  if (isLatent(kernel)) return {keys, keys};
   return {keys, e.at(keys, kPageTokens * dim * cacheElementBytes(kernel))};
 }
 

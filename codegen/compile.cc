@@ -21,7 +21,7 @@ namespace {
 using program::Kernel;
 
 // Part of every object's key: raise it whenever emitted code changes for an unchanged spec.
-constexpr int kEmitterVersion = 8;
+constexpr int kEmitterVersion = 10;
 
 using Emitter = void (*)(llvm::Module&, const std::string& symbol, const Kernel&, const Target&);
 
@@ -32,6 +32,8 @@ Emitter emitterOf(Kernel::Op op) {
     case Kernel::QUANTIZE: return emitQuantize;
     case Kernel::MATMUL: return emitMatMul;
     case Kernel::EXPERT_MATMUL: return emitExpertMatMul;
+    case Kernel::HEAD_MATMUL: return emitHeadMatMul;
+    case Kernel::HEAD_CONCAT: return emitHeadConcat;
     case Kernel::ADD: return emitAdd;
     case Kernel::BIAS_ADD: return emitBiasAdd;
     case Kernel::SILU_MUL: return emitSiluMul;
@@ -93,7 +95,7 @@ std::string kernelSymbol(const Kernel& kernel) {
 
 std::vector<Unit> unitsOf(const Kernel& kernel) {
   std::vector<Unit> units{kernelUnit(kernel)};
-  if (kernel.op() == Kernel::MATMUL || kernel.op() == Kernel::EXPERT_MATMUL) units.push_back(panelsUnit(kernel));
+  if (kernel.op() == Kernel::MATMUL || kernel.op() == Kernel::HEAD_MATMUL || kernel.op() == Kernel::EXPERT_MATMUL) units.push_back(panelsUnit(kernel));
   return units;
 }
 

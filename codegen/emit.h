@@ -45,6 +45,7 @@ void emitNormBySum(llvm::Module&, const std::string& symbol, const program::Kern
 void emitSigmoidMul(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitSoftCap(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitSiluMul(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
+void emitHeadConcat(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitTakeRows(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitExpertGather(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitExpertBiasAdd(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
@@ -54,6 +55,7 @@ void emitWeightedSum(llvm::Module&, const std::string& symbol, const program::Ke
 void emitQuantize(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 // emit_rope.cc
 void emitRope(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
+int64_t ropeScratchBytes(const program::Kernel&);
 // emit_kv_append.cc
 void emitKvAppend(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 // emit_attention.cc
@@ -61,17 +63,18 @@ void emitAttention(llvm::Module&, const std::string& symbol, const program::Kern
 int64_t attentionScratchBytes(const program::Kernel&);
 int64_t attentionPartialBytes(const program::Kernel&);  // of one query and chunk
 
-// emit_matmul.cc. The loops depend on the encoding alone and are one object shared by all shapes ("panels"); a MATMUL or
-// EXPERT_MATMUL of one shape is a few instructions that call them.
+// emit_matmul.cc. The loops depend on the encoding alone and are one object shared by all shapes ("panels"); a MATMUL,
+// HEAD_MATMUL or EXPERT_MATMUL of one shape is a few instructions that call them.
 std::string panelsSymbol(const program::Kernel&);
 void emitPanels(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitMatMul(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 void emitExpertMatMul(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
+void emitHeadMatMul(llvm::Module&, const std::string& symbol, const program::Kernel&, const Target&);
 int64_t matMulScratchBytes(const program::Kernel&);
 
 // emit_host.cc: a call of the C++ function `host_function` (host_kernels.h) with the kernel's numbers.
 void emitHostCall(llvm::Module&, const std::string& symbol, const std::string& host_function, const program::Kernel&, const Target&);
 
-constexpr int64_t kPanelsPerUnit = 4;  // of EXPERT_MATMUL, and of MATMUL without a grain
+constexpr int64_t kPanelsPerUnit = 4;  // of EXPERT_MATMUL and HEAD_MATMUL, and of MATMUL without a grain
 
 }  // namespace exo::codegen

@@ -1,7 +1,8 @@
 // ATTENTION: which queries, chunks and threads. The arithmetic is attention_tile's.
 // Not split: a unit is (KV head, row), and folds the partials of its chunks as it makes them. Split (StepView::split): a unit is
 // (KV head, row, chunk) and leaves its partials behind; of the units of one (KV head, row) the one that ends last folds them all, in
-// the same order. Nobody waits, and whoever it is computes the same bits.
+// the same order. Nobody waits, and whoever it is computes the same bits. All heads read the one key of a latent cache: there
+// kLatentHeads of them, instead of those of a KV head, are a unit.
 #include <algorithm>
 #include <bit>
 
@@ -22,6 +23,7 @@ class Attention : public Entry {
   /// Units that are done together: consecutive rows of one sequence, or consecutive chunks of one row, against one KV head.
   struct Run {
     Val units;
+    Val group;                       // of query heads that are a unit: those of a KV head, or some of a latent cache's
     Val kv_head, first_row, num_rows;
     Val first_head, num_heads;       // local query heads that read it
     Val first_chunk, end_chunk;
@@ -49,7 +51,8 @@ class Attention : public Entry {
 Attention::Run Attention::runAt(Val unit) {
   Run run;
   Val num_rows = rows(), per_row = maxI(chunks_, i(1)), pair = unit / per_row;
-  run.kv_head = pair / num_rows;
+  run.group = pair / num_rows;
+  run.kv_head = isLatent(kernel_) ? i(0) : run.group;
   run.first_row = pair % num_rows;
   run.table = pageTable(*this, run.first_row);
   Val sequence = index(step(offsetof(StepView, sequence)), run.first_row);
@@ -59,6 +62,11 @@ Attention::Run Attention::runAt(Val unit) {
   run.first_chunk = unit % per_row;
   run.end_chunk = select(is_split_, minI(run.first_chunk + (end() - unit), per_row), i(INT64_MAX));
   run.units = select(is_split_, run.end_chunk - run.first_chunk, run.num_rows);
+  if (isLatent(kernel_)) {
+    run.first_head = run.group * kLatentHeads;
+    run.num_heads = minI(i(kernel_.heads()) - run.first_head, i(kLatentHeads));
+    return run;
+  }
   const int64_t group = kernel_.group(), shift = kernel_.first_head();
   run.first_head = maxI(run.kv_head * group - shift, i(0));
   run.num_heads = minI(run.kv_head * group + (group - shift), i(kernel_.heads())) - run.first_head;
@@ -67,10 +75,10 @@ Attention::Run Attention::runAt(Val unit) {
 
 AttentionTile::Query Attention::queryAt(const Run& run, Val query) {
   Val row = run.first_row + query / run.num_heads;
-  Val offset = (row * static_cast<int64_t>(kernel_.heads()) + run.first_head + query % run.num_heads) * (4 * static_cast<int64_t>(kernel_.head_dim()));
+  Val head = row * static_cast<int64_t>(kernel_.heads()) + run.first_head + query % run.num_heads;
   Val position = index(step(offsetof(StepView, positions)), row);
   Val lowest = kernel_.window() ? maxI(position - (static_cast<int64_t>(kernel_.window()) - 1), i(0)) : i(0);
-  return {at(in(0), offset), at(out(0), offset), position, lowest};
+  return {at(in(0), head * (4 * static_cast<int64_t>(kernel_.head_dim()))), at(out(0), head * (4 * attentionValueDim(kernel_))), position, lowest};
 }
 
 /// The sink of the query's head, or none.
@@ -115,14 +123,15 @@ void Attention::tiles(const Run& run, Val num_queries, const AttentionShape& sha
 /// Decode has few queries; tiles do not show in the result.
 void Attention::attend(const Run& run) {
   Val num_queries = run.num_rows * run.num_heads;
-  const AttentionShape few = attentionShape(static_cast<int64_t>(std::min(kernel_.group(), kernel_.heads())), target);
+  const uint64_t together = isLatent(kernel_) ? std::min<uint64_t>(kLatentHeads, kernel_.heads()) : std::min(kernel_.group(), kernel_.heads());
+  const AttentionShape few = attentionShape(static_cast<int64_t>(together), target);
   const AttentionShape many = attentionShape(INT64_MAX, target);
   if (few.width == many.width) return tiles(run, num_queries, many);
   when(num_queries <= i(few.queries), [&] { tiles(run, num_queries, few); }, [&] { tiles(run, num_queries, many); });
 }
 
 void Attention::mergeIfLast(const Run& run) {
-  Val arrived = at(splitPointer(offsetof(AttentionSplit, arrived)), (run.kv_head * rows() + run.first_row) * 4);
+  Val arrived = at(splitPointer(offsetof(AttentionSplit, arrived)), (run.group * rows() + run.first_row) * 4);
   Val mine = wrap(b.CreateTrunc(run.units.v, i32));
   Val before = wrap(b.CreateAtomicRMW(llvm::AtomicRMWInst::Add, arrived.v, mine.v, llvm::MaybeAlign(4), llvm::AtomicOrdering::AcquireRelease));
   when(before + mine == wrap(b.CreateTrunc(chunks_.v, i32)), [&] {

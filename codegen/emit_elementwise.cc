@@ -163,6 +163,21 @@ void emitTakeRows(llvm::Module& module, const std::string& symbol, const Kernel&
   e.finish();
 }
 
+/// A head of the result: k columns of the first operand's head, the last ones of the second's.
+void emitHeadConcat(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  const int64_t heads = kernel.heads(), width = static_cast<int64_t>(kernel.n()) / heads, first_dim = kernel.k(), second_dim = kernel.head_dim(), tail = width - first_dim;
+  Val first = e.in(0), second = e.in(1), out = e.out(0);
+  e.eachRow(kernel, [&](Val row) {
+    e.each(row * heads, (row + 1) * heads, 1, [&](Val head) {
+      Val to = rowAt(e, out, head, width);
+      copyRow(e, rowAt(e, first, head, first_dim), to, first_dim);
+      copyRow(e, e.at(rowAt(e, second, head, second_dim), 4 * (second_dim - tail)), e.at(to, 4 * first_dim), tail);
+    });
+  });
+  e.finish();
+}
+
 void emitExpertGather(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
   Entry e(module, symbol, target);
   const int64_t n = kernel.n(), experts_per_token = kernel.top_k();

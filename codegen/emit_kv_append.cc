@@ -32,7 +32,8 @@ void storeValue(Entry& e, const Kernel& kernel, Val value, Val to) {
 void emitKvAppend(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
   Entry e(module, symbol, target);
   const int64_t dim = kernel.head_dim(), heads = kernel.kv_heads(), bytes = cacheElementBytes(kernel);
-  Val keys = e.in(0), values = e.in(1), cache = e.in(2), staging = e.scratch(64);
+  const bool latent = isLatent(kernel);
+  Val keys = e.in(0), values = latent ? keys : e.in(1), cache = e.in(latent ? 1 : 2), staging = e.scratch(64);
   e.eachRow(kernel, [&](Val row) {
     Val position = e.index(e.step(offsetof(StepView, positions)), row), slot = position & (kPageTokens - 1);
     Val table = pageTable(e, row);
@@ -40,7 +41,7 @@ void emitKvAppend(llvm::Module& module, const std::string& symbol, const Kernel&
       const Page page = pageOf(e, kernel, cache, table, shiftRight(position, 6), head);
       Val offset = (row * heads + head) * (4 * dim);
       Val column = (shiftRight(slot, 4) * (kLanes * dim) + (slot & (kLanes - 1))) * bytes;
-      scatterKey(e, kernel, e.at(keys, offset), e.at(page.keys, column), staging);
+      if (!latent) scatterKey(e, kernel, e.at(keys, offset), e.at(page.keys, column), staging);
       storeValue(e, kernel, e.at(values, offset), e.at(page.values, slot * (cacheValueStride(dim) * bytes)));
     });
   });

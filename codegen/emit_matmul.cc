@@ -1,7 +1,8 @@
-// MATMUL and EXPERT_MATMUL. The loops ("panels" function) take shapes at run time and exist once per encoding.
+// MATMUL, HEAD_MATMUL and EXPERT_MATMUL. The loops ("panels" function) take shapes at run time and exist once per encoding.
 //
-// panels(x, weight, out, order, rows, n, k, first_panel, last_panel, scratch, group): rows of x times panels [first, last).
-//   Dense: row i of x goes to row i of out. Indexed (experts): for p = order[i], row p / group of x goes to row p of out.
+// panels(x, weight, out, order, rows, n, k, first_panel, last_panel, scratch, group, x_row, out_row): rows of x times panels
+//   [first, last). Dense: row i of x goes to row i of out. Indexed (experts): for p = order[i], row p / group of x goes to row p
+//   of out. x_row and out_row are bytes from one row to the next: of HEAD_MATMUL other heads lie between.
 //
 // Blocking: for each block of rows, of panels, of K: every tile of rows times every panel, so that a panel's part of one block of
 // K is read from the first cache and the rows' from the second. Between blocks of K the sums wait in scratch: an element is
@@ -23,8 +24,8 @@ constexpr int64_t kBlockPanels = 4;
 constexpr int64_t kWidestTile = 2;      // panels
 constexpr int64_t kLongestBlockK = 2048;   // of quantised weights: what scratch is made for
 constexpr int64_t kMatrixBlockK = 512;     // two unpacked panels stay in the first cache beside a tile's rows
-constexpr const char* kSignature = "ppppiiiiipi";
-constexpr int kNumArguments = 11;
+constexpr const char* kSignature = "ppppiiiiipiii";
+constexpr int kNumArguments = 13;
 static_assert(kBlockRows % kMatrixRows == 0 && kWidestTile == kMatrixPanels && kMatrixBlockK <= kLongestBlockK);
 
 // Scratch: sums of the block's rows, and of those computed a second time; then the unpacked weights.
@@ -50,6 +51,8 @@ class Panels : public Fn {
   Val firstPanel() { return arg(7); }
   Val lastPanel() { return arg(8); }
   Val scratchMemory() { return arg(9); }
+  Val xRow() { return arg(11); }
+  Val outRow() { return arg(12); }
 
   /// [from, to)
   struct Range {
@@ -124,8 +127,8 @@ Panels::Rows Panels::rowPointers(const Block& block, Val first, Val slot, int co
       to = wrap(b.CreateSExt(load(i32, at(arg(3), to * 4), 4).v, i64));
       from = to / arg(10);
     }
-    pointers.in.push_back(at(at(x(), from * xBytes(k())), xBytes(block.columns.from)));
-    pointers.out.push_back(at(out(), to * n() * 4));
+    pointers.in.push_back(at(at(x(), from * xRow()), xBytes(block.columns.from)));
+    pointers.out.push_back(at(out(), to * outRow()));
     pointers.sums.push_back(at(scratchMemory(), (slot + row) * (kBlockPanels * 64)));
   }
   return pointers;
@@ -258,7 +261,7 @@ void Panels::emit() {
   if (hasMatrix()) {
     matrix_.emplace(*this, matrixShapes());
     const bool gathers = isIndexed(kernel_);
-    matrix_operands_ = {&*matrix_, scratch(kMatrixSumsBytes), gathers ? Val{} : xBytes(k()), gathers ? scratch(kMatrixRowsBytes) : Val{}};
+    matrix_operands_ = {&*matrix_, scratch(kMatrixSumsBytes), gathers ? Val{} : xRow(), gathers ? scratch(kMatrixRowsBytes) : Val{}};
     when(usesMatrix(), [&] { matrix_->configure(); });
   }
   auto several = [&] { when(i(0) < rows(), [&] { blocks(); }); };
@@ -280,6 +283,8 @@ void callPanels(Entry& e, const Kernel& kernel, const Vals& arguments) {
   e.b.CreateCall(module.getOrInsertFunction(panelsSymbol(kernel), type), values);
 }
 
+Val xRowBytes(Entry& e, const Kernel& kernel, int64_t columns) { return e.i(activationRowBytes(kernel.input(), columns)); }
+
 int64_t numPanels(const Kernel& kernel) { return (static_cast<int64_t>(kernel.n()) + kPanelRows - 1) / kPanelRows; }
 
 }  // namespace
@@ -297,7 +302,7 @@ void emitMatMul(llvm::Module& module, const std::string& symbol, const Kernel& k
   const int64_t panels = kernel.grain() ? static_cast<int64_t>(kernel.grain()) / kPanelRows : kPanelsPerUnit;
   Val first = e.begin() * panels, last = e.minI(e.end() * panels, e.i(numPanels(kernel)));
   callPanels(e, kernel, {e.in(0), e.in(1), e.out(0), e.in(0), e.rows(), e.i(kernel.n()), e.i(kernel.k()), first, last,
-                         e.scratchMemory(), e.i(1)});
+                         e.scratchMemory(), e.i(1), xRowBytes(e, kernel, kernel.k()), e.i(4 * kernel.n())});
   e.finish();
 }
 
@@ -310,7 +315,22 @@ void emitExpertMatMul(llvm::Module& module, const std::string& symbol, const Ker
     Val from = e.index(segments, expert), count = e.index(segments, expert + 1) - from;
     Val last = e.minI(first + kPanelsPerUnit, e.i(numPanels(kernel)));
     callPanels(e, kernel, {x, e.at(weight, expert * packedBytes(kernel.weight(), n, k)), out, e.at(order, from * 4), count, e.i(n),
-                           e.i(k), first, last, e.scratchMemory(), e.i(group)});
+                           e.i(k), first, last, e.scratchMemory(), e.i(group), xRowBytes(e, kernel, k), e.i(4 * n)});
+  });
+  e.finish();
+}
+
+/// A row of x has head_dim columns of each head, of which the first k are multiplied: what X8 has behind them in its last pair of
+/// blocks meets weights of zero.
+void emitHeadMatMul(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
+  Entry e(module, symbol, target);
+  const int64_t heads = kernel.heads(), n = kernel.n(), k = kernel.k(), head_dim = kernel.head_dim();
+  Val x = e.in(0), weight = e.in(1), out = e.out(0);
+  e.each(e.begin(), e.end(), 1, [&](Val unit) {
+    Val head = unit % e.i(heads), first = unit / e.i(heads) * kPanelsPerUnit;
+    Val last = e.minI(first + kPanelsPerUnit, e.i(numPanels(kernel)));
+    callPanels(e, kernel, {e.at(x, head * activationRowBytes(kernel.input(), head_dim)), e.at(weight, head * packedBytes(kernel.weight(), n, k)), e.at(out, head * (4 * n)), x,
+                           e.rows(), e.i(n), e.i(k), first, last, e.scratchMemory(), e.i(1), xRowBytes(e, kernel, heads * head_dim), e.i(4 * heads * n)});
   });
   e.finish();
 }

@@ -23,6 +23,9 @@ uint64_t columnsOf(const Type& type) {
   return type.rank() == 1 ? 1 : static_cast<uint64_t>(type.shape.back().size());
 }
 
+/// A cache of keys that hold the values.
+bool isLatent(const Type& cache) { return cache.shape[1] == Dim(1); }
+
 class Emitter {
  public:
   Emitter(const Graph& graph, const ProgramLimits& limits)
@@ -92,6 +95,7 @@ class Emitter {
     const Value& value = graph_.value(node.results[0]);
     const auto& attrs = std::get<WeightAttrs>(node.attrs);
     const size_t lead = attrs.stack > 0 ? 1 : 0;
+    if (lead && value.type.shape[0] == Dim(0)) return;  // no heads on this rank, and no call that reads them
     program::Weight& weight = *program_.add_weights();
     weight.set_name(value.name);
     weight.set_encoding(toProgram(value.type.encoding));
@@ -121,7 +125,7 @@ class Emitter {
     cache.set_encoding(toProgram(value.type.encoding));
     cache.set_kv_heads(size(value.type.shape[2]));
     cache.set_key_dim(size(value.type.shape[3]));
-    cache.set_value_dim(size(value.type.shape[3]));
+    cache.set_value_dim(isLatent(value.type) ? 0 : size(value.type.shape[3]));
     operands_[node.results[0]].set_cache(static_cast<uint32_t>(program_.caches_size() - 1));
   }
 
@@ -153,8 +157,9 @@ class Emitter {
     return num_chains_;
   }
   /// Operands in the order of kernels.md; positions and tables reach kernels by other ways.
-  static std::vector<ValueId> dataOperands(const Node& node) {
+  std::vector<ValueId> dataOperands(const Node& node) const {
     const auto& in = node.operands;
+    if (node.op == Op::kKvAppend && isLatent(type(in[0]))) return {in[1], in[0]};
     if (node.op == Op::kKvAppend) return {in[1], in[2], in[0]};
     if (node.op == Op::kAttention) return in.size() > 3 ? std::vector<ValueId>{in[0], in[1], in[3]} : std::vector<ValueId>{in[0], in[1]};
     if (node.op == Op::kRope) return {in[0]};
@@ -227,6 +232,8 @@ Kernel::Op kernelOp(Op op) {
     case Op::kSoftCap: return Kernel::SOFT_CAP;
     case Op::kQuantize: return Kernel::QUANTIZE;
     case Op::kMatMul: return Kernel::MATMUL;
+    case Op::kHeadMatMul: return Kernel::HEAD_MATMUL;
+    case Op::kHeadConcat: return Kernel::HEAD_CONCAT;
     case Op::kBiasAdd: return Kernel::BIAS_ADD;
     case Op::kAdd: return Kernel::ADD;
     case Op::kSiluMul: return Kernel::SILU_MUL;
@@ -282,6 +289,21 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
       kernel.set_group(x.rank() == 2 ? kernel.top_k() : 1);
       break;
     }
+    case Op::kHeadMatMul:
+      kernel.set_weight(toProgram(type(node.operands[1]).encoding));
+      kernel.set_input(toProgram(type(node.operands[0]).encoding));
+      kernel.set_heads(size(type(node.operands[1]).shape[0]));
+      kernel.set_head_dim(static_cast<uint64_t>(std::get<HeadMatMulAttrs>(node.attrs).head_dim));
+      kernel.set_n(size(type(node.operands[1]).shape[1]));
+      kernel.set_k(size(type(node.operands[1]).shape[2]));
+      break;
+    case Op::kHeadConcat: {
+      const auto& a = std::get<HeadConcatAttrs>(node.attrs);
+      kernel.set_heads(kernel.n() / static_cast<uint64_t>(a.first_dim + a.tail));
+      kernel.set_k(static_cast<uint64_t>(a.first_dim));
+      kernel.set_head_dim(static_cast<uint64_t>(a.second_dim));
+      break;
+    }
     case Op::kQuantize: kernel.set_k(kernel.n()); break;
     case Op::kRmsNorm:
       kernel.set_epsilon(static_cast<float>(std::get<NormAttrs>(node.attrs).epsilon));
@@ -311,6 +333,8 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
       kernel.set_heads(kernel.n() / kernel.head_dim());
       kernel.set_rotary_dim(static_cast<uint64_t>(a.rotary_dim));
       kernel.set_scale(static_cast<float>(a.scale));
+      kernel.set_rotary_begin(static_cast<uint64_t>(a.begin));
+      kernel.set_interleaved(a.interleaved);
       for (double f : std::get<RopeTableAttrs>(producer(node.operands[2]).attrs).frequencies) kernel.add_rope_frequencies(static_cast<float>(f));
       break;
     }
@@ -321,9 +345,12 @@ Result<Kernel> Emitter::kernelFor(const Node& node) const {
       kernel.set_cache(toProgram(cache.encoding));
       kernel.set_kv_heads(size(cache.shape[2]));
       kernel.set_head_dim(size(cache.shape[3]));
+      // The cache alone does not tell how much of a key is its value; to what appends it is all one.
+      if (node.op == Op::kKvAppend && isLatent(cache)) kernel.set_value_dim(kernel.head_dim());
       if (node.op == Op::kKvAppend) break;
       const auto& a = std::get<AttentionAttrs>(node.attrs);
-      kernel.set_heads(size(out.shape[1]) / kernel.head_dim());
+      kernel.set_value_dim(static_cast<uint64_t>(a.value_dim));
+      kernel.set_heads(size(type(node.operands[0]).shape[1]) / kernel.head_dim());
       kernel.set_group(static_cast<uint64_t>(a.group));
       kernel.set_first_head(static_cast<uint64_t>(a.first_head));
       kernel.set_window(static_cast<uint64_t>(a.window));

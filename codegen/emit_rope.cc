@@ -1,5 +1,6 @@
-// Rotary embedding. Rotates pairs (i, i + rotary_dim/2) of every head by position * frequency[i]; the angle is reduced in f64,
-// so that positions up to 2^31 keep f32 accuracy. Needs scratch: cos and sin of one row, [rotary_dim/2] f32 each, padded to 16.
+// Rotary embedding. Rotates pairs (i, i + rotary_dim/2) of every head by position * frequency[i], or, interleaved, pairs (2i, 2i + 1);
+// the angle is reduced in f64, so that positions up to 2^31 keep f32 accuracy. Needs scratch: cos and sin of one row, f32, padded to
+// 16: one of a pair, or, interleaved, one for each element, so that a vector of elements meets a vector of each.
 #include "codegen/emit.h"
 
 namespace exo::codegen {
@@ -7,7 +8,18 @@ namespace {
 
 using program::Kernel;
 
-int64_t paddedHalf(const Kernel& kernel) { return (static_cast<int64_t>(kernel.rope_frequencies_size()) + 15) / 16 * 16; }
+int64_t tableSize(const Kernel& kernel) {
+  const int64_t angles = (kernel.interleaved() ? 2 : 1) * static_cast<int64_t>(kernel.rope_frequencies_size());
+  return (angles + kLanes - 1) / kLanes * kLanes;
+}
+
+/// The frequency of each angle of the tables.
+std::vector<double> frequenciesOf(const Kernel& kernel) {
+  std::vector<double> frequencies;
+  for (const double frequency : kernel.rope_frequencies()) frequencies.insert(frequencies.end(), kernel.interleaved() ? 2 : 1, frequency);
+  frequencies.resize(static_cast<size_t>(tableSize(kernel)), 0.0);
+  return frequencies;
+}
 
 /// Turns around zero: angle / 2π - round(angle / 2π), in [-1/2, 1/2].
 Val turns(Entry& e, Val position, Val frequencies) {
@@ -39,15 +51,32 @@ SinCos sinCos(Entry& e, Val t) {
 }
 
 void tabulate(Entry& e, const Kernel& kernel, Val position, Val frequencies, Val cosines, Val sines) {
-  e.each(e.i(0), e.i(paddedHalf(kernel)), kLanes, [&](Val offset) {
+  Val scale = e.fv(kernel.scale()), sign = scale;
+  if (kernel.interleaved()) sign = e.select((e.iota() & 1) == e.iv(0), e.fv(-kernel.scale()), scale);
+  e.each(e.i(0), e.i(tableSize(kernel)), kLanes, [&](Val offset) {
     SinCos v = sinCos(e, turns(e, position, e.at(frequencies, offset * 8)));
-    e.store(v.cosine * e.fv(kernel.scale()), e.at(cosines, offset * 4), 64);
-    e.store(v.sine * e.fv(kernel.scale()), e.at(sines, offset * 4), 64);
+    e.store(v.cosine * scale, e.at(cosines, offset * 4), 64);
+    e.store(v.sine * sign, e.at(sines, offset * 4), 64);
   });
 }
 
-void rotateHead(Entry& e, const Kernel& kernel, Val x, Val out, Val cosines, Val sines) {
-  const int64_t half = kernel.rope_frequencies_size(), dim = kernel.head_dim();
+/// The other one of each pair.
+Val swapped(Entry& e, Val x) {
+  std::vector<int> order;
+  for (int lane = 0; lane < kLanes; ++lane) order.push_back(lane ^ 1);
+  return e.wrap(e.b.CreateShuffleVector(x.v, order));
+}
+
+/// (x, y) becomes (x c - y s, y c + x s): the sign of the sines is in their table.
+void rotateInterleaved(Entry& e, const Kernel& kernel, Val x, Val out, Val cosines, Val sines) {
+  e.columns(2 * static_cast<int64_t>(kernel.rope_frequencies_size()), [&](Val offset, int lanes) {
+    Val a = e.loadLanes(e.at(x, offset * 4), lanes), c = e.load(e.f32v, e.at(cosines, offset * 4), 64), s = e.load(e.f32v, e.at(sines, offset * 4), 64);
+    e.storeLanes(e.fma(a, c, swapped(e, a) * s), e.at(out, offset * 4), lanes);
+  });
+}
+
+void rotateHalves(Entry& e, const Kernel& kernel, Val x, Val out, Val cosines, Val sines) {
+  const int64_t half = kernel.rope_frequencies_size();
   e.columns(half, [&](Val offset, int lanes) {
     Val low = e.at(x, offset * 4), c = e.load(e.f32v, e.at(cosines, offset * 4), 64);
     Val a = e.loadLanes(low, lanes), d = e.loadLanes(e.at(low, 4 * half), lanes);
@@ -55,20 +84,28 @@ void rotateHead(Entry& e, const Kernel& kernel, Val x, Val out, Val cosines, Val
     e.storeLanes(e.fma(a, c, e.fv(0) - d * s), to, lanes);
     e.storeLanes(e.fma(d, c, a * s), e.at(to, 4 * half), lanes);
   });
-  e.columns(dim - 2 * half, [&](Val offset, int lanes) {
+}
+
+void copyColumns(Entry& e, Val x, Val out, int64_t begin, int64_t end) {
+  e.columns(end - begin, [&](Val offset, int lanes) {
     Val from = e.at(x, offset * 4), to = e.at(out, offset * 4);
-    e.storeLanes(e.loadLanes(e.at(from, 8 * half), lanes), e.at(to, 8 * half), lanes);
+    e.storeLanes(e.loadLanes(e.at(from, 4 * begin), lanes), e.at(to, 4 * begin), lanes);
   });
+}
+
+void rotateHead(Entry& e, const Kernel& kernel, Val x, Val out, Val cosines, Val sines) {
+  const int64_t begin = kernel.rotary_begin(), end = begin + 2 * static_cast<int64_t>(kernel.rope_frequencies_size());
+  copyColumns(e, x, out, 0, begin);
+  (kernel.interleaved() ? rotateInterleaved : rotateHalves)(e, kernel, e.at(x, 4 * begin), e.at(out, 4 * begin), cosines, sines);
+  copyColumns(e, x, out, end, static_cast<int64_t>(kernel.head_dim()));
 }
 
 }  // namespace
 
 void emitRope(llvm::Module& module, const std::string& symbol, const Kernel& kernel, const Target& target) {
   Entry e(module, symbol, target);
-  std::vector<double> padded(kernel.rope_frequencies().begin(), kernel.rope_frequencies().end());
-  padded.resize(paddedHalf(kernel), 0.0);
-  Val frequencies = e.table(padded, e.f64);
-  Val cosines = e.scratchMemory(), sines = e.at(cosines, 4 * paddedHalf(kernel));
+  Val frequencies = e.table(frequenciesOf(kernel), e.f64);
+  Val cosines = e.scratchMemory(), sines = e.at(cosines, 4 * tableSize(kernel));
   Val x = e.in(0), out = e.out(0), positions = e.step(offsetof(StepView, positions));
   const int64_t heads = kernel.heads(), dim = kernel.head_dim();
   e.eachRow(kernel, [&](Val row) {
@@ -80,5 +117,7 @@ void emitRope(llvm::Module& module, const std::string& symbol, const Kernel& ker
   });
   e.finish();
 }
+
+int64_t ropeScratchBytes(const Kernel& kernel) { return 8 * tableSize(kernel); }
 
 }  // namespace exo::codegen

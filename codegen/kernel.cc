@@ -35,11 +35,13 @@ Status checkWeight(const Kernel& kernel) {
 
 Status checkHeads(const Kernel& kernel) {
   EXO_TRY(require(kernel.head_dim() >= 1 && kernel.head_dim() <= 4096, kernel, "head_dim must be in 1..4096, got ", kernel.head_dim()));
+  EXO_TRY(require(kernel.value_dim() <= kernel.head_dim(), kernel, "value_dim must be at most head_dim ", kernel.head_dim(), ", got ", kernel.value_dim()));
   const bool kv = kernel.op() == Kernel::KV_APPEND || kernel.op() == Kernel::ATTENTION;
   const uint64_t heads = kernel.op() == Kernel::KV_APPEND ? kernel.kv_heads() : kernel.heads();
   EXO_TRY(require(heads <= 65536, kernel, "at most 65536 heads, got ", heads));
   if (!kv) return {};
   EXO_TRY(require(kernel.kv_heads() <= 65536, kernel, "at most 65536 KV heads, got ", kernel.kv_heads()));
+  EXO_TRY(require(kernel.value_dim() == 0 || kernel.kv_heads() == 1, kernel, "keys that hold the values are of one KV head, got ", kernel.kv_heads()));
   return require(kernel.cache() == program::F32 || kernel.cache() == program::F16, kernel, "cache must be F32 or F16, got ",
                  program::Encoding_Name(kernel.cache()));
 }
@@ -56,7 +58,23 @@ Status checkAttention(const Kernel& kernel) {
 Status checkRope(const Kernel& kernel) {
   const uint64_t pairs = kernel.rope_frequencies_size();
   EXO_TRY(require(kernel.rotary_dim() == 2 * pairs, kernel, "rotary_dim must be twice the ", pairs, " frequencies, got ", kernel.rotary_dim()));
-  return require(kernel.rotary_dim() <= kernel.head_dim(), kernel, "rotary_dim must be at most head_dim ", kernel.head_dim(), ", got ", kernel.rotary_dim());
+  EXO_TRY(require(kernel.rotary_dim() <= kernel.head_dim(), kernel, "rotary_dim must be at most head_dim ", kernel.head_dim(), ", got ", kernel.rotary_dim()));
+  return require(kernel.rotary_begin() <= kernel.head_dim() - kernel.rotary_dim(), kernel, "rotary_begin must be at most head_dim - rotary_dim = ",
+                 kernel.head_dim() - kernel.rotary_dim(), ", got ", kernel.rotary_begin());
+}
+
+Status checkHeadMatMul(const Kernel& kernel) {
+  EXO_TRY(require(kernel.k() <= kernel.head_dim(), kernel, "k must be at most head_dim ", kernel.head_dim(), ", got ", kernel.k()));
+  const bool aligned = kernel.input() != program::X8 || kernel.head_dim() % kSuperblock == 0;
+  return require(aligned, kernel, "head_dim must be a multiple of ", kSuperblock, " for X8, got ", kernel.head_dim());
+}
+
+Status checkConcat(const Kernel& kernel) {
+  const bool whole = kernel.heads() >= 1 && kernel.n() % kernel.heads() == 0;
+  EXO_TRY(require(whole, kernel, "n must be a multiple of the ", kernel.heads(), " heads, got ", kernel.n()));
+  const uint64_t width = kernel.n() / kernel.heads();
+  return require(kernel.k() <= width && width - kernel.k() <= kernel.head_dim(), kernel, "a head of ", width, " columns must be k and at most head_dim = ",
+                 kernel.head_dim(), ", got k = ", kernel.k());
 }
 
 Status checkGroups(const Kernel& kernel) {
@@ -127,6 +145,7 @@ int64_t rowWork(const Kernel& kernel) {
   switch (kernel.op()) {
     case Kernel::MATMUL:
     case Kernel::EXPERT_MATMUL: return n * k / (kernel.input() == program::X8 ? 4 : 1);
+    case Kernel::HEAD_MATMUL: return static_cast<int64_t>(kernel.heads()) * n * k / (kernel.input() == program::X8 ? 4 : 1);
     case Kernel::EMBED: return k;
     case Kernel::ATTENTION: return int64_t{1} << 30;
     case Kernel::TOP_K: return static_cast<int64_t>(kernel.n() + kernel.top_k());
@@ -147,6 +166,11 @@ Status checkKernel(const Kernel& kernel) {
     case Kernel::EMBED:
     case Kernel::MATMUL:
     case Kernel::EXPERT_MATMUL: return checkWeight(kernel);
+    case Kernel::HEAD_MATMUL:
+      EXO_TRY(checkWeight(kernel));
+      EXO_TRY(checkHeads(kernel));
+      return checkHeadMatMul(kernel);
+    case Kernel::HEAD_CONCAT: EXO_TRY(checkHeads(kernel)); return checkConcat(kernel);
     case Kernel::ROPE: EXO_TRY(checkHeads(kernel)); return checkRope(kernel);
     case Kernel::ATTENTION: EXO_TRY(checkHeads(kernel)); return checkAttention(kernel);
     case Kernel::HEAD_NORM:
@@ -162,9 +186,10 @@ Status checkKernel(const Kernel& kernel) {
 int64_t scratchBytes(const Kernel& kernel) {
   switch (kernel.op()) {
     case Kernel::MATMUL:
-    case Kernel::EXPERT_MATMUL: return matMulScratchBytes(kernel);
+    case Kernel::EXPERT_MATMUL:
+    case Kernel::HEAD_MATMUL: return matMulScratchBytes(kernel);
     case Kernel::ATTENTION: return attentionScratchBytes(kernel);
-    case Kernel::ROPE: return (static_cast<int64_t>(kernel.rope_frequencies_size()) + 15) / 16 * 16 * 8;
+    case Kernel::ROPE: return ropeScratchBytes(kernel);
     case Kernel::TOP_K: return static_cast<int64_t>(kernel.top_k()) * 8;
     case Kernel::ROUTER_TOP_K: return static_cast<int64_t>(kernel.top_k() + kernel.top_groups()) * 8 + static_cast<int64_t>(2 * kernel.experts() + kernel.groups()) * 4;
     default: return 0;
@@ -175,6 +200,11 @@ int64_t attentionPartialsBytes(const Kernel& kernel, int64_t rows, int64_t chunk
   return rows * static_cast<int64_t>(kernel.heads()) * chunks * attentionPartialBytes(kernel);
 }
 
+int64_t attentionGroups(const Kernel& kernel) {
+  if (kernel.value_dim() == 0) return static_cast<int64_t>(kernel.kv_heads());
+  return (static_cast<int64_t>(kernel.heads()) + kLatentHeads - 1) / kLatentHeads;
+}
+
 int64_t workUnits(const Kernel& kernel, int64_t rows, int64_t attention_chunks) {
   if (rows <= 0) return 0;
   const int64_t panel_groups = (static_cast<int64_t>(kernel.n()) + kPanelRows * kPanelsPerUnit - 1) / (kPanelRows * kPanelsPerUnit);
@@ -183,7 +213,8 @@ int64_t workUnits(const Kernel& kernel, int64_t rows, int64_t attention_chunks) 
   switch (kernel.op()) {
     case Kernel::MATMUL: return panel_groups;
     case Kernel::EXPERT_MATMUL: return panel_groups * static_cast<int64_t>(kernel.experts());
-    case Kernel::ATTENTION: return rows * static_cast<int64_t>(kernel.kv_heads()) * std::max<int64_t>(attention_chunks, 1);
+    case Kernel::HEAD_MATMUL: return panel_groups * static_cast<int64_t>(kernel.heads());
+    case Kernel::ATTENTION: return rows * attentionGroups(kernel) * std::max<int64_t>(attention_chunks, 1);
     case Kernel::EXPERT_DISPATCH: return 1;
     default: return rows;
   }

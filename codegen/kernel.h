@@ -28,7 +28,7 @@ constexpr int64_t kRowBlock = 96;
 struct AttentionSplit {
   int64_t chunks = 0;                     // 0: not split; else those of the step's longest row
   void* partials = nullptr;               // attentionPartialsBytes(), shared by all threads, 64-byte aligned
-  int32_t* arrived = nullptr;             // [kv_heads * rows]; zero before and after a call
+  int32_t* arrived = nullptr;             // [attentionGroups() * rows]; zero before and after a call
 };
 
 /// What the step gives to kernels that look beyond their operands. Arrays are caller-owned and outlive the call.
@@ -64,6 +64,10 @@ struct CompiledKernel {
 
 /// Number of work units of a call with `rows` rows (T, R, ... as the call says); `attention_chunks` is StepView::split.chunks.
 int64_t workUnits(const program::Kernel& kernel, int64_t rows, int64_t attention_chunks = 0);
+
+/// Groups of query heads that ATTENTION takes one by one for each row: KV heads, or of a latent cache kLatentHeads heads each.
+int64_t attentionGroups(const program::Kernel& kernel);
+constexpr int64_t kLatentHeads = 16;
 
 /// Bytes of AttentionSplit::partials for ATTENTION over `rows` rows in `chunks` chunks.
 int64_t attentionPartialsBytes(const program::Kernel& kernel, int64_t rows, int64_t chunks);

@@ -237,6 +237,7 @@ void roundTrip(Encoding encoding, std::span<float> row) {
 }
 
 int64_t cacheHeadBytes(Encoding encoding, int64_t key_dim, int64_t value_dim) {
+  if (value_dim == 0) return kPageTokens * cacheValueStride(key_dim) * elementBytes(encoding);
   return kPageTokens * (key_dim + cacheValueStride(value_dim)) * elementBytes(encoding);
 }
 

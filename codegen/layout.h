@@ -66,7 +66,8 @@ void unpackRow(program::Encoding encoding, int64_t rows, int64_t columns, std::s
 void roundTrip(program::Encoding encoding, std::span<float> row);
 
 /// A page of the cache of one KV head: keys [4 blocks of 16 positions][key_dim][16 positions], then values
-/// [64 positions][value_dim padded to 16]. Heads follow each other in a page, pages in the cache.
+/// [64 positions][value_dim padded to 16]. With value_dim 0, keys only, which hold the values: [64 positions][key_dim padded to
+/// 16]. Heads follow each other in a page, pages in the cache.
 int64_t cacheHeadBytes(program::Encoding encoding, int64_t key_dim, int64_t value_dim);
 
 /// Elements between the values of one position and the next.

@@ -86,20 +86,38 @@ struct SoftCapAttrs {
   EXO_ATTRS(SoftCapAttrs, visit("cap", cap))
 };
 
-/// Rotate-half RoPE on the leading rotary_dim elements of every head; cos and sin are multiplied by scale (yarn).
+/// RoPE on rotary_dim elements of every head, from `begin` on; cos and sin are multiplied by scale (yarn). Pairs are
+/// (i, i + rotary_dim / 2), or, interleaved, (2i, 2i + 1).
 struct RopeAttrs {
   int64_t head_dim = 0, rotary_dim = 0;
   double scale = 1;
-  EXO_ATTRS(RopeAttrs, (visit("head_dim", head_dim), visit("rotary_dim", rotary_dim), visit("scale", scale)))
+  int64_t begin = 0;
+  bool interleaved = false;
+  EXO_ATTRS(RopeAttrs, (visit("head_dim", head_dim), visit("rotary_dim", rotary_dim), visit("scale", scale), visit("begin", begin, int64_t{0}),
+                        visit("interleaved", interleaved, false)))
+};
+
+/// x has heads of head_dim columns, of which head_matmul reads the leading ones.
+struct HeadMatMulAttrs {
+  int64_t head_dim = 0;
+  EXO_ATTRS(HeadMatMulAttrs, visit("head_dim", head_dim))
+};
+
+/// Columns of a head in `first`, in `second`, and how many of the last ones of the latter are taken.
+struct HeadConcatAttrs {
+  int64_t first_dim = 0, second_dim = 0, tail = 0;
+  EXO_ATTRS(HeadConcatAttrs, (visit("first_dim", first_dim), visit("second_dim", second_dim), visit("tail", tail)))
 };
 
 /// Query head h reads KV head (h + first_head) / group. window 0: full; else key j is seen by query i iff i-window < j.
-/// soft_cap 0: none; else a score s becomes soft_cap * tanh(s / soft_cap).
+/// soft_cap 0: none; else a score s becomes soft_cap * tanh(s / soft_cap). value_dim > 0: the cache holds keys only, whose
+/// leading value_dim elements are the values.
 struct AttentionAttrs {
   int64_t head_dim = 0, group = 1, first_head = 0, window = 0;
   double scale = 1, soft_cap = 0;
+  int64_t value_dim = 0;
   EXO_ATTRS(AttentionAttrs, (visit("head_dim", head_dim), visit("group", group), visit("first_head", first_head),
-                             visit("window", window), visit("scale", scale), visit("soft_cap", soft_cap, 0.0)))
+                             visit("window", window), visit("scale", scale), visit("soft_cap", soft_cap, 0.0), visit("value_dim", value_dim, int64_t{0})))
 };
 
 /// begin: vocabulary id of column 0 of the (local) logits.
@@ -152,7 +170,7 @@ struct RecvAttrs {
 #undef EXO_ATTRS
 
 using Attrs = std::variant<NoAttrs, InputAttrs, WeightAttrs, RopeTableAttrs, EmbedAttrs, NormAttrs, HeadNormAttrs, NormBySumAttrs,
-                           GateAttrs, SoftCapAttrs, RopeAttrs,
+                           GateAttrs, SoftCapAttrs, RopeAttrs, HeadMatMulAttrs, HeadConcatAttrs,
                            AttentionAttrs, TopKAttrs, RouterAttrs, DispatchAttrs, GatherAttrs, TransferAttrs, SendAttrs, RecvAttrs>;
 
 }  // namespace exo

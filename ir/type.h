@@ -19,6 +19,8 @@ inline std::string_view name(Encoding encoding) { return kEncodingNames[static_c
 std::optional<Encoding> parseEncoding(std::string_view text);
 inline bool isBlocked(Encoding e) { return e == Encoding::kW8 || e == Encoding::kW4; }
 constexpr int64_t kQuantBlock = 32;
+/// Columns a head must be a multiple of for x8 to begin a pair of blocks at each: what packed products read together.
+constexpr int64_t kHeadAlignment = 2 * kQuantBlock;
 
 /// A dimension: a size, or a symbol known only when a step runs.
 class Dim {

@@ -104,7 +104,7 @@ class Annotator {
     for (const Node* node = &producer(id);; node = &producer(node->operands[0])) {
       if (node->op == Op::kMatMul || node->op == Op::kExpertMatMul) return node->operands[1];
       const bool transparent = node->op == Op::kRope || node->op == Op::kHeadNorm || node->op == Op::kBiasAdd || node->op == Op::kExpertBiasAdd || node->op == Op::kNormBySum ||
-                               node->op == Op::kSoftCap || node->op == Op::kQuantize;
+                               node->op == Op::kSoftCap || node->op == Op::kQuantize || node->op == Op::kHeadMatMul || node->op == Op::kHeadConcat;
       if (!transparent) return -1;
     }
   }
@@ -135,7 +135,33 @@ class Annotator {
     return unit;
   }
 
+  /// Heads that must stay together, so that no block of 32 of the output projection is cut.
+  int64_t latentUnit(const Node& node, int64_t heads, bool blocked) {
+    const auto reader = std::find_if(graph_.nodes.begin(), graph_.nodes.end(), [&](const Node& other) { return other.op == Op::kHeadMatMul && other.operands[0] == node.results[0]; });
+    if (!blocked || heads == 0 || reader == graph_.nodes.end()) return 1;
+    const int64_t width = dim(reader->results[0], 1), value_dim = width / heads, aligned = std::lcm(value_dim, kQuantBlock);
+    if (width % aligned == 0) return aligned / value_dim;
+    note("heads of " + std::to_string(value_dim) + " cut blocks of " + std::to_string(kQuantBlock) + ": output projections are quantised again per shard");
+    return 1;
+  }
+
+  /// Query heads are split, from the projection that makes them; their matrices into and out of the latent space follow.
+  void splitLatentAttention(const Node& node) {
+    const auto& a = std::get<AttentionAttrs>(node.attrs);
+    const ValueId weight = weightBehind(node.operands[0]);
+    const int64_t heads = dim(node.operands[0], 1) / a.head_dim;
+    if (weight < 0 || heads == 0 || dim(weight, 0) % heads != 0) {
+      note("latent attention whose queries do not come out of one projection is not split");
+      return;
+    }
+    const int64_t unit = latentUnit(node, heads, isBlocked(graph_.value(weight).type.encoding)), n = static_cast<int64_t>(ranks(node));
+    if (heads / unit < n) note("only " + std::to_string(heads / unit) + " of " + std::to_string(n) + " ranks get a share of attention: heads cannot be cut further");
+    note("latent attention: query heads are split; what makes latent vectors, and the cache of them, every rank has");
+    annotate(weight, 0, scaleRanges(splitByShares(heads, unit, shares(node)), heads, dim(weight, 0)));
+  }
+
   void splitAttention(const Node& node) {
+    if (std::get<AttentionAttrs>(node.attrs).value_dim > 0) return splitLatentAttention(node);
     const Node& append = producer(node.operands[1]);
     const ValueId query = node.operands[0], cache = append.operands[0];
     const int64_t width = dim(query, 1), kv_heads = dim(cache, 2), head_dim = dim(cache, 3);

@@ -8,7 +8,7 @@ namespace exo {
 namespace {
 
 bool wantsInt8(const Graph& graph, const Node& node) {
-  if (node.op != Op::kMatMul && node.op != Op::kExpertMatMul) return false;
+  if (node.op != Op::kMatMul && node.op != Op::kExpertMatMul && node.op != Op::kHeadMatMul) return false;
   return isBlocked(graph.value(node.operands[1]).type.encoding) && graph.value(node.operands[0]).type.encoding == Encoding::kF32;
 }
 

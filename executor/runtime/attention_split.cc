@@ -26,14 +26,14 @@ Result<AttentionSplitter> AttentionSplitter::create(const program::Program& prog
   for (const program::Kernel& kernel : program.kernels()) {
     if (kernel.op() != program::Kernel::ATTENTION) continue;
     splitter.kernels_.push_back(&kernel);
-    splitter.kv_heads_ = std::max(splitter.kv_heads_, static_cast<int64_t>(kernel.kv_heads()));
+    splitter.groups_ = std::max(splitter.groups_, codegen::attentionGroups(kernel));
   }
   const int64_t chunks = chunksOf(static_cast<int64_t>(program.max_context()));
-  if (threads < 2 || chunks < 2 || splitter.kv_heads_ == 0) return splitter;
-  const int64_t rows = std::min<int64_t>(static_cast<int64_t>(program.max_tokens()), kBusy * threads / splitter.kv_heads_ + 1);
+  if (threads < 2 || chunks < 2 || splitter.groups_ == 0) return splitter;
+  const int64_t rows = std::min<int64_t>(static_cast<int64_t>(program.max_tokens()), kBusy * threads / splitter.groups_ + 1);
   const int64_t bytes = std::min(splitter.partialsBytes(rows, chunks), kMaxPartialsBytes);
   EXO_ASSIGN(splitter.partials_, Memory::allocate(static_cast<uint64_t>(bytes), "partial results of attention"));
-  EXO_ASSIGN(splitter.arrived_, Memory::allocate(static_cast<uint64_t>(rows * splitter.kv_heads_) * sizeof(int32_t), "counters of attention"));
+  EXO_ASSIGN(splitter.arrived_, Memory::allocate(static_cast<uint64_t>(rows * splitter.groups_) * sizeof(int32_t), "counters of attention"));
   return splitter;
 }
 
@@ -44,9 +44,9 @@ int64_t AttentionSplitter::partialsBytes(int64_t rows, int64_t chunks) const {
 }
 
 codegen::AttentionSplit AttentionSplitter::forStep(const StepInput& input) const {
-  const int64_t rows = input.numTokens(), units = rows * kv_heads_, rounds = (units + threads_ - 1) / threads_;
+  const int64_t rows = input.numTokens(), units = rows * groups_, rounds = (units + threads_ - 1) / threads_;
   const bool busy = units * (kBusy + 1) >= rounds * threads_ * kBusy;
-  if (busy || rows * kv_heads_ * static_cast<int64_t>(sizeof(int32_t)) > static_cast<int64_t>(arrived_.size())) return {};
+  if (busy || rows * groups_ * static_cast<int64_t>(sizeof(int32_t)) > static_cast<int64_t>(arrived_.size())) return {};
   const int64_t chunks = chunksOf(longest(input));
   if (chunks < 2 || partialsBytes(rows, chunks) > static_cast<int64_t>(partials_.size())) return {};
   return {chunks, partials_.data(), reinterpret_cast<int32_t*>(arrived_.data())};

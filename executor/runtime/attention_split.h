@@ -20,7 +20,7 @@ class AttentionSplitter {
  private:
   int64_t partialsBytes(int64_t rows, int64_t chunks) const;
 
-  int64_t threads_ = 1, kv_heads_ = 0;
+  int64_t threads_ = 1, groups_ = 0;
   std::vector<const program::Kernel*> kernels_;  // of ATTENTION; the program's
   Memory partials_, arrived_;
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "codegen/kernel.h"
+#include "codegen/layout.h"
 
 namespace exo::runtime {
 namespace {
@@ -87,8 +88,36 @@ Status checkRope(const Kernel& kernel) {
   const uint64_t rotary = kernel.rotary_dim();
   if (rotary == 0 || rotary % 2 != 0 || rotary > kernel.head_dim())
     return invalid("rotary_dim must be even and in [2, head_dim = ", kernel.head_dim(), "], got ", rotary);
+  if (kernel.rotary_begin() > kernel.head_dim() - rotary)
+    return invalid("rotary_begin must be at most head_dim - rotary_dim = ", kernel.head_dim() - rotary, ", got ", kernel.rotary_begin());
   if (static_cast<uint64_t>(kernel.rope_frequencies_size()) != rotary / 2)
     return invalid("rope_frequencies must be ", rotary / 2, " (rotary_dim / 2), got ", kernel.rope_frequencies_size());
+  return {};
+}
+
+/// Of KV_APPEND and ATTENTION over a cache of keys that hold the values.
+Status checkLatent(const Kernel& kernel) {
+  if (kernel.value_dim() == 0) return {};
+  EXO_TRY(inRange("value_dim", kernel.value_dim(), 0, kernel.head_dim()));
+  return inRange("kv_heads with value_dim", kernel.kv_heads(), 1, 1);
+}
+
+Status checkHeadMatMul(const Kernel& kernel) {
+  EXO_TRY(checkHeads(kernel, "heads", kernel.heads()));
+  EXO_TRY(inRange("n", kernel.n(), 1, kMaxDimension));
+  EXO_TRY(inRange("heads x n", kernel.heads() * kernel.n(), 1, kMaxDimension));
+  EXO_TRY(inRange("k", kernel.k(), 1, kernel.head_dim()));
+  if (kernel.input() == program::X8 && kernel.head_dim() % codegen::kSuperblock != 0)
+    return invalid("heads of X8 must be multiples of ", codegen::kSuperblock, " columns, got ", kernel.head_dim());
+  return checkWeightEncoding(kernel);
+}
+
+Status checkConcat(const Kernel& kernel) {
+  EXO_TRY(checkHeads(kernel, "heads", kernel.heads()));
+  EXO_TRY(inRange("n", kernel.n(), 1, kMaxDimension));
+  const uint64_t width = kernel.n() / kernel.heads();
+  if (kernel.n() % kernel.heads() != 0 || kernel.k() < 1 || kernel.k() > width || width - kernel.k() > kernel.head_dim())
+    return invalid("n must be ", kernel.heads(), " heads of k and at most head_dim = ", kernel.head_dim(), " columns, got n ", kernel.n(), " and k ", kernel.k());
   return {};
 }
 
@@ -102,6 +131,7 @@ Status checkAttention(const Kernel& kernel) {
   if (last >= kernel.kv_heads())
     return invalid("the last query head would read KV head ", last, " of ", kernel.kv_heads(), " (heads ", kernel.heads(),
                    ", group ", kernel.group(), ", first_head ", kernel.first_head(), ")");
+  EXO_TRY(checkLatent(kernel));
   return checkCacheEncoding(kernel);
 }
 
@@ -166,7 +196,10 @@ Status checkKernelNumbers(const Kernel& kernel) {
     case Kernel::ROPE: return checkRope(kernel);
     case Kernel::KV_APPEND:
       EXO_TRY(checkHeads(kernel, "kv_heads", kernel.kv_heads()));
+      EXO_TRY(checkLatent(kernel));
       return checkCacheEncoding(kernel);
+    case Kernel::HEAD_MATMUL: return checkHeadMatMul(kernel);
+    case Kernel::HEAD_CONCAT: return checkConcat(kernel);
     case Kernel::ATTENTION: return checkAttention(kernel);
     case Kernel::TOP_K:
       EXO_TRY(checkVocabularyRange(kernel));
@@ -222,13 +255,18 @@ Result<CallNeeds> operandNeeds(const Kernel& kernel, RowCount m) {
       return CallNeeds{{f32("x", m, width)}, {f32("out", m, width)}, Unit::kRow};
     case Kernel::KV_APPEND:
       EXO_TRY(requireTokens(kernel, m));
+      if (kernel.value_dim() > 0) return CallNeeds{{f32("k", m, kv_width), cache()}, {}, Unit::kRow};
       return CallNeeds{{f32("k", m, kv_width), f32("v", m, kv_width), cache()}, {}, Unit::kRow};
     case Kernel::ATTENTION: {
       EXO_TRY(requireTokens(kernel, m));
-      CallNeeds needs{{f32("q", m, width, Access::kAny), cache()}, {f32("out", m, width, Access::kAny)}, Unit::kOwn};
+      CallNeeds needs{{f32("q", m, width, Access::kAny), cache()}, {f32("out", m, kernel.value_dim() > 0 ? kernel.heads() * kernel.value_dim() : width, Access::kAny)}, Unit::kOwn};
       if (kernel.sinks()) needs.in.push_back(vector("sinks", kernel.heads()));
       return needs;
     }
+    case Kernel::HEAD_MATMUL:
+      return CallNeeds{{buffer("x", kernel.input(), m, width, Access::kAny), panels(kernel, kernel.heads())}, {f32("out", m, kernel.heads() * n, Access::kAny)}, Unit::kOwn};
+    case Kernel::HEAD_CONCAT:
+      return CallNeeds{{f32("first", m, kernel.heads() * k), f32("second", m, width)}, {f32("out", m, n)}, Unit::kRow};
     case Kernel::TAKE_ROWS:
       if (m != RowCount{program::ROWS, 1}) return invalid("TAKE_ROWS makes ROWS rows, got ", toString(m));
       return CallNeeds{{f32("x", {program::TOKENS, 1}, n, Access::kAny), buffer("rows", program::I32, m, 1, Access::kSame, Origin::kRowsInput)},

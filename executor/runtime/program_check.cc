@@ -127,7 +127,7 @@ Status checkCache(const Program& program, const program::Cache& cache) {
     return invalid("a KV cache is F32 or F16, got ", static_cast<int>(cache.encoding()));
   EXO_TRY(inRange("kv_heads", cache.kv_heads(), 0, 1 << 16));
   EXO_TRY(inRange("key_dim", cache.key_dim(), 1, 1 << 16));
-  EXO_TRY(inRange("value_dim", cache.value_dim(), 1, 1 << 16));
+  EXO_TRY(inRange("value_dim", cache.value_dim(), 0, 1 << 16));
   const double bytes = cacheBytesAbout(program, cache);
   if (bytes > static_cast<double>(kMaxBytes)) return invalid("about ", bytes, " bytes are more than the ", kMaxBytes, " allowed");
   return {};
@@ -256,8 +256,8 @@ Status checkCacheOperand(const Program& program, const Call& call, uint32_t inde
     return invalid("cache ", index, " of ", program.caches_size());
   const program::Cache& cache = program.caches(static_cast<int>(index));
   const program::Kernel& kernel = program.kernels(static_cast<int>(call.kernel()));
-  if (cache.encoding() == kernel.cache() && cache.kv_heads() == kernel.kv_heads() && cache.key_dim() == kernel.head_dim() &&
-      cache.value_dim() == kernel.head_dim())
+  const uint64_t value_dim = kernel.value_dim() > 0 ? 0 : kernel.head_dim();  // values of their own
+  if (cache.encoding() == kernel.cache() && cache.kv_heads() == kernel.kv_heads() && cache.key_dim() == kernel.head_dim() && cache.value_dim() == value_dim)
     return {};
   return invalid("must be ", program::Encoding_Name(kernel.cache()), " of ", kernel.kv_heads(), " KV heads of ", kernel.head_dim(),
                  ", but cache \"", cache.name(), "\" is ", program::Encoding_Name(cache.encoding()), " of ", cache.kv_heads(),

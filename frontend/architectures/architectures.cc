@@ -13,6 +13,7 @@ struct Architecture {
 };
 
 constexpr std::array kArchitectures = {
+    Architecture{"deepseek_v3", buildDeepseekV3}, Architecture{"kimi_k2", buildDeepseekV3},
     Architecture{"gemma2", buildGemma2},       Architecture{"gemma3_text", buildGemma3Text}, Architecture{"glm4_moe", buildGlm4Moe},
     Architecture{"gpt_oss", buildGptOss},
     Architecture{"olmo2", buildOlmo2},         Architecture{"phi3", buildPhi3},       Architecture{"qwen2_moe", buildQwen2Moe},

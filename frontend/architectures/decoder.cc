@@ -152,8 +152,71 @@ ValueId DecoderBuilder::attention(ValueId x) {
   if (config_.attention_sinks) read.push_back(vector(inLayer("self_attn.sinks"), heads));
   const ValueId a = builder_.add(Op::kAttention, valueName(inLayer("self_attn.out")), read,
                                  AttentionAttrs{dim, heads / kv_heads, 0, window, scale, config_.attention_soft_cap});
-  const ValueId o = linear(inLayer("self_attn.o_proj"), a, hidden, heads * dim, config_.attention_output_bias);
+  return attended(x, a, heads * dim, config_.attention_output_bias);
+}
+
+/// x and what its heads have found, `width` columns together.
+ValueId DecoderBuilder::attended(ValueId x, ValueId heads, int64_t width, bool bias) {
+  const ValueId o = linear(inLayer("self_attn.o_proj"), heads, config_.hidden_size, width, bias);
   return builder_.add(Op::kAdd, valueName(inLayer("attended")), {x, normBehind("post_attention_layernorm", o)});
+}
+
+ValueId DecoderBuilder::latentNorm(const std::string& tensor, ValueId x, int64_t size) {
+  constexpr double kEpsilon = 1e-6;  // whatever the configuration says for other norms
+  return builder_.add(Op::kRmsNorm, valueName(inLayer(tensor)) + ".out", {x, vector(inLayer(tensor) + ".weight", size)}, NormAttrs{kEpsilon, 0});
+}
+
+/// A matrix [rows, columns] for each head, which are parts of kv_b_proj ("key": transposed). x has heads of head_dim columns.
+/// Blocks of 32 must begin with every head; where they do not, the matrices are kept in bf16.
+ValueId DecoderBuilder::perHead(const std::string& part, ValueId x, int64_t head_dim, int64_t rows, int64_t columns) {
+  const int64_t heads = config_.num_heads;
+  const std::string pattern = inLayer("self_attn.kv_b_proj.heads.*." + part), name = valueName(pattern);
+  Encoding encoding = options_.encoding(inLayer("self_attn.kv_b_proj.heads.0." + part) + ".weight");
+  if (isBlocked(encoding) && head_dim % kHeadAlignment != 0) encoding = Encoding::kBF16;
+  const ValueId weight = builder_.source(Op::kWeight, name, {encoding, {heads, rows, columns}}, WeightAttrs{pattern + ".weight", heads, {rows, columns}, {0, 0, 0}});
+  return builder_.add(Op::kHeadMatMul, name + ".out", {x, weight}, HeadMatMulAttrs{head_dim});
+}
+
+/// f32[T, heads * (rank + rotated)]: per head what its key matrix makes of the query, then the rotated part. n: what q_a_proj
+/// has made, or, without it, the layer's input.
+ValueId DecoderBuilder::latentQuery(ValueId n) {
+  const LatentConfig& latent = *config_.latent;
+  const int64_t hidden = config_.hidden_size, rotated = config_.head_dim, dim = latent.key_dim + rotated, width = config_.num_heads * dim;
+  ValueId q;
+  if (latent.query_rank > 0) {
+    q = linear(inLayer("self_attn.q_b_proj"), latentNorm("self_attn.q_a_layernorm", n, latent.query_rank), width, latent.query_rank, false);
+  } else {
+    q = linear(inLayer("self_attn.q_proj"), n, width, hidden, false);
+  }
+  q = builder_.add(Op::kRope, valueName(inLayer("self_attn.query")), {q, positions_, rope_.table}, RopeAttrs{dim, rotated, rope_.scale, latent.key_dim, true});
+  const ValueId absorbed = perHead("key", q, dim, latent.rank, latent.key_dim);
+  return builder_.add(Op::kHeadConcat, valueName(inLayer("self_attn.latent_query")), {absorbed, q}, HeadConcatAttrs{latent.rank, dim, rotated});
+}
+
+/// f32[T, rank + rotated]: what the cache keeps of a position.
+ValueId DecoderBuilder::latentKey(ValueId n) {
+  const LatentConfig& latent = *config_.latent;
+  const int64_t hidden = config_.hidden_size, rotated = config_.head_dim, rank = latent.rank, rows = rank + rotated;
+  const std::string tensor = inLayer("self_attn.kv_a_proj_with_mqa");
+  const ValueId compressed = projection(tensor + ".latent", {tensor, 0, rows}, n, rank, hidden, latent.bias);
+  const ValueId key = projection(tensor + ".rotated", {tensor, rank, rows}, n, rotated, hidden, latent.bias);
+  const ValueId turned = builder_.add(Op::kRope, valueName(inLayer("self_attn.key")), {key, positions_, rope_.table}, RopeAttrs{rotated, rotated, rope_.scale, 0, true});
+  return builder_.add(Op::kHeadConcat, valueName(inLayer("self_attn.latent_key")), {latentNorm("self_attn.kv_a_layernorm", compressed, rank), turned}, HeadConcatAttrs{rank, rotated, rotated});
+}
+
+ValueId DecoderBuilder::latentAttention(ValueId x) {
+  const LatentConfig& latent = *config_.latent;
+  const int64_t heads = config_.num_heads, rank = latent.rank, dim = rank + config_.head_dim;
+  const ValueId n = normBefore("input_layernorm", x);
+  // All that reads n first: one region of products.
+  const ValueId compressed = latent.query_rank > 0 ? linear(inLayer("self_attn.q_a_proj"), n, latent.query_rank, config_.hidden_size, latent.bias) : n;
+  const ValueId key = latentKey(n);
+  const ValueId cache = builder_.source(Op::kCache, valueName(inLayer("kv")), {options_.cache, {options_.max_context, 1, 1, dim}}, NoAttrs{});
+  const ValueId filled = builder_.add(Op::kKvAppend, valueName(inLayer("kv.filled")), {cache, key, key, positions_});
+  const ValueId q = latentQuery(compressed);
+  const ValueId a = builder_.add(Op::kAttention, valueName(inLayer("self_attn.out")), {q, filled, positions_},
+                                 AttentionAttrs{dim, heads, 0, 0, 1 / std::sqrt(*config_.query_scalar), 0, rank});
+  return attended(x, perHead("value", a, rank, latent.value_dim, rank), heads * latent.value_dim, latent.bias);
 }
 
 ValueId DecoderBuilder::gated(const std::string& name, ValueId gate, ValueId up) {
@@ -236,7 +299,7 @@ Graph buildDecoder(const ModelConfig& config, const ImportOptions& options, cons
   ValueId x = builder.embed();
   for (int64_t i = 0; i < config.num_layers; ++i) {
     builder.layer(i);
-    x = builder.attention(x);
+    x = config.latent ? builder.latentAttention(x) : builder.attention(x);
     x = config.isSparse(i) ? builder.sparseMlp(x, *moe) : builder.denseMlp(x);
   }
   return std::move(builder).head(x);

@@ -20,6 +20,9 @@ class DecoderBuilder {
   /// x + attention(norm(x)): projections with their biases, qk-norm if the family has it, rope, KV cache, window. Norms
   /// stand where the configuration says, here and below.
   ValueId attention(ValueId x);
+  /// The same with latent attention (LatentConfig), absorbed: queries are taken into the latent space of keys and values, and what
+  /// they attend to out of it, head by head. So the cache holds a latent vector and a rotated key per position.
+  ValueId latentAttention(ValueId x);
   /// x + down(act(gate(norm(x))) * up(norm(x))).
   ValueId denseMlp(ValueId x);
   /// Names of a mixture's tensors below the layer: "mlp.gate", "mlp.experts.*.gate_proj", ... `shared`: what the names of
@@ -46,6 +49,7 @@ class DecoderBuilder {
 
   Rope makeRope(const std::string& name, const RopeConfig& rope);
   ValueId norm(const std::string& tensor, ValueId x);
+  ValueId latentNorm(const std::string& tensor, ValueId x, int64_t size);
   ValueId normBefore(const std::string& name, ValueId x);
   ValueId normBehind(const std::string& name, ValueId x);
   std::string mlpNorm() const;
@@ -65,6 +69,10 @@ class DecoderBuilder {
   ValueId vectorPart(const std::string& name, const Part& part, int64_t size);
   ValueId vectorStack(const std::string& pattern, int64_t size);
   ValueId stack(const std::string& pattern, int64_t rows, int64_t columns);
+  ValueId latentQuery(ValueId n);
+  ValueId latentKey(ValueId n);
+  ValueId perHead(const std::string& part, ValueId x, int64_t head_dim, int64_t rows, int64_t columns);
+  ValueId attended(ValueId x, ValueId heads, int64_t width, bool bias);
   ValueId queryNorm(const std::string& tensor, ValueId x);
   ValueId rope(const std::string& name, ValueId x);
   std::string inLayer(const std::string& name) const { return prefix_ + name; }

@@ -5,6 +5,7 @@
 
 namespace exo {
 
+Graph buildDeepseekV3(const ModelConfig& config, const ImportOptions& options);
 Graph buildGemma2(const ModelConfig& config, const ImportOptions& options);
 Graph buildGemma3Text(const ModelConfig& config, const ImportOptions& options);
 Graph buildGlm4Moe(const ModelConfig& config, const ImportOptions& options);

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "frontend/checkpoint/gguf_tensors.h"
+#include "frontend/checkpoint/latent_heads.h"
 #include "frontend/checkpoint/logical_tensors.h"
 #include "frontend/config/quantization.h"
 #include "frontend/config/suggest.h"
@@ -51,6 +52,8 @@ Result<Checkpoint> Checkpoint::open(const fs::path& path) {
   for (const auto& [name, stored] : stored_names) raw.names.push_back(name);
   auto tensors = logicalTensors(raw, config);
   if (!tensors.ok()) return std::move(tensors).error().note("while opening " + path.string());
+  EXO_ASSIGN(const LatentHeads latent, loadLatentHeads(directory));
+  if (Status added = addLatentHeads(latent, *tensors); !added.ok()) return std::move(added).error().note("while opening " + path.string());
   return Checkpoint(path.string(), std::move(shards), nullptr, std::move(config_file), std::move(*tensors));
 }
 

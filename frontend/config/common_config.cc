@@ -18,7 +18,9 @@ Result<int64_t> readKvHeads(const JsonObject& json, const FamilyDefaults& defaul
 }
 
 Result<int64_t> readHeadDim(const JsonObject& json, const FamilyDefaults& defaults, const ModelConfig& config) {
-  EXO_ASSIGN(std::optional<int64_t> head_dim, json.findInteger("head_dim", {1, kMaxHeadDim}));
+  const std::string& key = defaults.head_dim_key;
+  EXO_ASSIGN(std::optional<int64_t> head_dim, json.findInteger(key, {1, kMaxHeadDim}));
+  if (!head_dim && key != "head_dim") return json.expected(key, "a number");
   if (!head_dim) head_dim = defaults.head_dim;
   if (!head_dim) {
     if (config.hidden_size % config.num_heads != 0)
@@ -27,7 +29,7 @@ Result<int64_t> readHeadDim(const JsonObject& json, const FamilyDefaults& defaul
     head_dim = config.hidden_size / config.num_heads;
   }
   if (*head_dim % 2 != 0)
-    return invalid(json.path("head_dim"), ": expected an even number (rotary embedding turns pairs), got ", *head_dim);
+    return invalid(json.path(key), ": expected an even number (rotary embedding turns pairs), got ", *head_dim);
   return *head_dim;
 }
 

@@ -30,6 +30,7 @@ struct FamilyDefaults {
   std::optional<int64_t> vocab_size, num_heads;  // without a default they must be in the file
   std::optional<int64_t> num_kv_heads;  // absent key; null in the file always means num_heads
   std::optional<int64_t> head_dim;      // otherwise hidden_size / num_heads
+  std::string head_dim_key = "head_dim";  // another one must be there
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000.0;
   int64_t max_position_embeddings = 32768;

@@ -48,6 +48,17 @@ struct MoeConfig {
   friend bool operator==(const MoeConfig&, const MoeConfig&) = default;
 };
 
+/// Multi-head latent attention (DeepSeek-V2, 2024): keys and values of all heads come out of one latent vector per position,
+/// which is all the cache keeps, beside one rotated key that all heads share. ModelConfig::head_dim is its rotated part.
+struct LatentConfig {
+  int64_t query_rank = 0;   // latent dimensions of the queries; 0: they are projected at once
+  int64_t rank = 0;         // latent dimensions of keys and values
+  int64_t key_dim = 0;      // of a head of query and key, without the rotated part
+  int64_t value_dim = 0;    // of a head
+  bool bias = false;        // on what makes the latent vectors, and on the output
+  friend bool operator==(const LatentConfig&, const LatentConfig&) = default;
+};
+
 struct ModelConfig {
   std::string family;  // model_type: "llama", "qwen2", "qwen3", "mistral", …: the table of families/families.cc
   int64_t hidden_size = 0;
@@ -80,6 +91,8 @@ struct ModelConfig {
   /// Per layer: absent = all earlier positions; w: key j is visible to query i iff i - w < j ≤ i.
   std::vector<std::optional<int64_t>> sliding_window;
   std::optional<MoeConfig> moe;
+  std::optional<LatentConfig> latent;
+  int64_t extra_prediction_layers = 0;  // of the checkpoint, behind num_layers, that predict further tokens: not used
   std::vector<int64_t> bos_token_ids;
   std::vector<int64_t> eos_token_ids;
   std::optional<DType> dtype;  // of the published weights, when the file says; the checkpoint itself decides

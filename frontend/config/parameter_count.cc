@@ -5,7 +5,19 @@
 namespace exo {
 namespace {
 
+/// The norm weights of the latent vectors included.
+double countLatentAttention(const ModelConfig& c) {
+  const LatentConfig& l = *c.latent;
+  const double hidden = static_cast<double>(c.hidden_size), heads = static_cast<double>(c.num_heads), rotary = static_cast<double>(c.head_dim);
+  const double rank = static_cast<double>(l.rank), query_rank = static_cast<double>(l.query_rank), key = static_cast<double>(l.key_dim), value = static_cast<double>(l.value_dim);
+  const double query = heads * (key + rotary);
+  double count = query_rank > 0 ? query_rank * (hidden + 1.0 + query) : hidden * query;
+  count += hidden * (rank + rotary) + rank + rank * heads * (key + value) + heads * value * hidden;
+  return l.bias ? count + query_rank + rank + rotary + hidden : count;
+}
+
 double countAttention(const ModelConfig& c) {
+  if (c.latent) return countLatentAttention(c);
   const double hidden = static_cast<double>(c.hidden_size), head_dim = static_cast<double>(c.head_dim);
   const double q = static_cast<double>(c.num_heads) * head_dim, kv = static_cast<double>(c.num_kv_heads) * head_dim;
   double count = hidden * (q + 2.0 * kv) + q * hidden;

@@ -7,6 +7,9 @@
 #include "ir/base/result.h"
 
 namespace exo {
+
+double yarnScale(double factor, double mscale) { return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0; }
+
 namespace {
 
 /// theta^(2p/D) for p = 0..D/2-1.
@@ -107,8 +110,6 @@ double longAttentionScaling(const RopeConfig& config) {
   if (config.factor <= 1.0) return 1.0;
   return std::sqrt(1.0 + std::log(config.factor) / std::log(static_cast<double>(config.original_max_position_embeddings)));
 }
-
-double yarnScale(double factor, double mscale) { return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0; }
 
 double yarnAttentionScaling(const RopeConfig& config) {
   if (config.attention_factor) return *config.attention_factor;

@@ -30,6 +30,9 @@ struct RopeConfig {
   friend bool operator==(const RopeConfig&, const RopeConfig&) = default;
 };
 
+/// yarn's factor on magnitudes: 1 + 0.1 · mscale · ln(factor), 1 for factors up to 1.
+double yarnScale(double factor, double mscale);
+
 struct RopeTable {
   std::vector<float> inverse_frequencies;  // [D/2], radians per token
   float attention_scaling = 1.0f;          // multiplies cos and sin

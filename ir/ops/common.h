@@ -38,6 +38,9 @@ inline bool isActivation(const Type& type) {
   return type.encoding == Encoding::kF32 && type.rank() == 2 && !type.shape[1].isSymbol();
 }
 
+/// A cache whose values are a part of its keys.
+inline bool isLatentCache(const Type& cache) { return cache.shape[1] == Dim(1); }
+
 /// The result is what the text or builder declared.
 inline Result<std::vector<Type>> declaredType(const Attrs&, Types, Types declared) {
   if (declared.size() != 1) return invalid("a source needs exactly one declared type, got ", declared.size());

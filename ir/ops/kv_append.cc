@@ -1,5 +1,6 @@
 // kv_append: writes the keys and values of this step's tokens into the cache at their positions; its result is the
 // cache after that, which attention reads. In the interpreter, sequence s has rows [s * max_context, ...) of the cache.
+// A cache of keys only takes the key twice: its values are in there.
 #include "ir/ops/common.h"
 
 namespace exo {
@@ -15,7 +16,11 @@ Result<std::vector<Type>> inferAppend(const Attrs&, Types in, Types) {
   return std::vector<Type>{in[0]};
 }
 
-FactorMap appendFactors(const Attrs&, Types) { return factors("czgd,tg,tg,t->czgd", "czd"); }
+/// Keys of a latent cache have no heads to split: every rank holds them.
+FactorMap appendFactors(const Attrs&, Types in) {
+  if (isLatentCache(in[0])) return factors("czgd,th,th,t->czgd", "czgdh");
+  return factors("czgd,tg,tg,t->czgd", "czd");
+}
 
 Cost costAppend(const Attrs&, Types in, Types, StepSize step) {
   Cost cost;
@@ -26,12 +31,12 @@ Cost costAppend(const Attrs&, Types in, Types, StepSize step) {
 Status evalAppend(const Attrs&, const EvalStep& step, std::span<const Tensor* const> in, std::span<Tensor> out) {
   const size_t width = static_cast<size_t>(in[1]->columns());
   Tensor& cache = out[0];  // the interpreter passes the cache itself
+  const size_t parts = static_cast<size_t>(cache.shape[1]);
   for (size_t t = 0; t < in[3]->i.size(); ++t) {
-    const size_t slot = static_cast<size_t>(step.sequence[t] * step.max_context + in[3]->i[t]) * 2 * width;
-    if (cache.f.size() < slot + 2 * width) cache.f.resize(slot + 2 * width);
-    for (size_t d = 0; d < width; ++d) {
-      cache.f[slot + d] = in[1]->f[t * width + d];
-      cache.f[slot + width + d] = in[2]->f[t * width + d];
+    const size_t slot = static_cast<size_t>(step.sequence[t] * step.max_context + in[3]->i[t]) * parts * width;
+    if (cache.f.size() < slot + parts * width) cache.f.resize(slot + parts * width);
+    for (size_t part = 0; part < parts; ++part) {
+      for (size_t d = 0; d < width; ++d) cache.f[slot + part * width + d] = in[1 + part]->f[t * width + d];
     }
   }
   return {};

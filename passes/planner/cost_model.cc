@@ -42,6 +42,7 @@ CostModel::CostModel(ModelCosts model, Rates rates, double reserve_bytes)
   whole_weights_ = runningSum(model_.units, [](const UnitCosts& unit) { return unit.whole_weight_bytes; });
   head_weights_ = runningSum(model_.units, [](const UnitCosts& unit) { return unit.head_weight_bytes; });
   kv_ = runningSum(model_.units, [](const UnitCosts& unit) { return unit.kv_bytes; });
+  whole_kv_ = runningSum(model_.units, [](const UnitCosts& unit) { return unit.whole_kv_bytes; });
   std::map<std::tuple<double, double, double>, NodeTimes> known;  // equal nodes are common
   for (size_t i = 0; i < rates_.nodes.size(); ++i) {
     const NodeRates& node = rates_.nodes[i];
@@ -127,7 +128,7 @@ MemoryUse CostModel::memory(const Group& group, int begin, int end, double share
   MemoryUse use;
   use.weights = between(whole_weights_, begin, end) - countedTwice(model_, begin, end, false) + of_heads * by_head +
                 share * (between(split_weights_, begin, end) - by_head - countedTwice(model_, begin, end, true));
-  use.kv = of_heads * between(kv_, begin, end);
+  use.kv = of_heads * between(kv_, begin, end) + between(whole_kv_, begin, end);
   use.activations = model_.whole_activation_bytes + share * model_.split_activation_bytes;
   use.communication = 2 * (slots + (has_transfer ? 1 : 0)) * model_.largest_payload_bytes;
   return use;

@@ -89,7 +89,7 @@ class CostModel {
   double reserve_bytes_;
   double bf16_above_bytes_ = std::numeric_limits<double>::infinity();
   std::vector<NodeTimes> times_;
-  std::vector<double> split_weights_, whole_weights_, head_weights_, kv_;  // of units [0, u)
+  std::vector<double> split_weights_, whole_weights_, head_weights_, kv_, whole_kv_;  // of units [0, u)
 };
 
 }  // namespace exo

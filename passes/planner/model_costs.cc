@@ -78,11 +78,18 @@ class Accounting {
       if (node.op != Op::kAttention && node.op != Op::kKvAppend) continue;
       for (ValueId id : node.operands) {
         const Node* maker = producerOf(id);
-        while (maker && definitionOf(*maker).has(kElementwise) && !maker->operands.empty()) markWeights(*maker), maker = producerOf(maker->operands[0]);
+        const auto by_head = [&](const Node& made) { return definitionOf(made).has(kElementwise) || made.op == Op::kHeadMatMul; };
+        while (maker && by_head(*maker) && !maker->operands.empty()) markWeights(*maker), maker = producerOf(maker->operands[0]);
         if (maker && maker->op == Op::kMatMul) markWeights(*maker);
       }
       if (node.op != Op::kAttention) continue;
-      for (const Node* reader : consumers_[static_cast<size_t>(node.results[0])]) markWeights(*reader);
+      markReaders(node.results[0]);
+    }
+  }
+  void markReaders(ValueId id) {
+    for (const Node* reader : consumers_[static_cast<size_t>(id)]) {
+      markWeights(*reader);
+      if (reader->op == Op::kHeadMatMul) markReaders(reader->results[0]);
     }
   }
   void markWeights(const Node& node) {
@@ -184,8 +191,18 @@ class Accounting {
     }
     for (size_t o = 0; o < node.operands.size(); ++o)
       if (graph_.isGlobal(node.operands[o])) readGlobal(node.operands[o], unit_index, factor != 0 && o < map.operands.size() && contains(map.operands[o], factor));
-    unit(unit_index).decode.work.push_back(work(node, decode_, cachePositions() / static_cast<double>(request_.batch), factor != 0));
-    unit(unit_index).prefill.work.push_back(work(node, prefill_, costs_.prompt_tokens / 2, factor != 0));  // half the prompt lies before the average token
+    addWork(unit(unit_index).decode, node, decode_, cachePositions() / static_cast<double>(request_.batch), factor != 0);
+    addWork(unit(unit_index).prefill, node, prefill_, costs_.prompt_tokens / 2, factor != 0);  // half the prompt lies before the average token
+  }
+
+  /// Every rank reads all of a latent cache, whatever share of the heads it has.
+  void addWork(StepWork& step_work, const Node& node, StepSize step, double context, bool is_split) const {
+    step_work.work.push_back(work(node, step, context, is_split));
+    const auto* attention = std::get_if<AttentionAttrs>(&node.attrs);
+    if (!attention || attention->value_dim == 0) return;
+    const double bytes = graph_.cost(node, step).state_bytes * context * static_cast<double>(step.sequences);
+    step_work.work.back().bytes -= bytes;
+    step_work.work.push_back({.is_split = false, .bytes = bytes});
   }
 
   double cachePositions() const {
@@ -198,8 +215,8 @@ class Accounting {
     if (const auto* attention = std::get_if<AttentionAttrs>(&node.attrs)) {
       const double seen = attention->window > 0 ? std::min(context, static_cast<double>(attention->window)) : context;
       work.bytes += cost.state_bytes * seen * static_cast<double>(step.sequences);
-      // q·K and p·V: a multiply and an add each, per element of the query and position seen.
-      work.ops += 4.0 * static_cast<double>(elements(graph_.value(node.results[0]).type, step)) * seen;
+      // q·K and p·V: a multiply and an add each, per element of the query and of the result and position seen.
+      work.ops += 2.0 * static_cast<double>(elements(graph_.value(node.operands[0]).type, step) + elements(graph_.value(node.results[0]).type, step)) * seen;
     }
     double weight_bytes = cost.weight_bytes;
     for (ValueId id : node.operands) {
@@ -230,6 +247,17 @@ class Accounting {
     at->second.is_split &= is_split;
   }
 
+  /// Query heads that read a cache of latent vectors, and are split instead of KV heads; 0 for another cache.
+  int64_t latentHeads(ValueId cache) const {
+    for (const Node* append : consumers_[static_cast<size_t>(cache)]) {
+      for (const Node* reader : consumers_[static_cast<size_t>(append->results[0])]) {
+        const auto* attention = std::get_if<AttentionAttrs>(&reader->attrs);
+        if (attention && attention->value_dim > 0) return std::max<int64_t>(1, graph_.value(reader->operands[0]).type.shape[1].size() / attention->head_dim);
+      }
+    }
+    return 0;
+  }
+
   void attributeWeights() {
     std::map<Encoding, double> bytes_of;
     costs_.kv_heads = 0;
@@ -238,8 +266,9 @@ class Accounting {
       if (producerOf(id)->op == Op::kCache) {
         const Type row{type.encoding, {type.shape.begin() + 1, type.shape.end()}};
         const double bytes = static_cast<double>(sizeBytes(row)) * cachePositions();
-        unit(*reading.units.begin()).kv_bytes += bytes;
-        const int64_t heads = std::max<int64_t>(1, type.shape[2].size());
+        const int64_t latent_heads = latentHeads(id);
+        (latent_heads > 0 ? unit(*reading.units.begin()).whole_kv_bytes : unit(*reading.units.begin()).kv_bytes) += bytes;
+        const int64_t heads = latent_heads > 0 ? latent_heads : std::max<int64_t>(1, type.shape[2].size());
         costs_.kv_heads = costs_.kv_heads == 0 ? heads : std::min(costs_.kv_heads, heads);
         continue;
       }

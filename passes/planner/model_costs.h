@@ -37,6 +37,7 @@ struct UnitCosts {
   double head_weight_bytes = 0;       // part of split_weight_bytes that is split by KV head: projections around attention
   int handed_on_values = 0;
   double kv_bytes = 0;                // all heads, at the asked context, all sequences of the batch
+  double whole_kv_bytes = 0;          // likewise, of latent caches, which every rank holds
 };
 
 /// A weight that several units read (tied embedding): counted in each of them, but a stage with several has it once.
@@ -49,7 +50,7 @@ struct SharedWeight {
 struct ModelCosts {
   std::vector<UnitCosts> units;
   std::vector<SharedWeight> shared;
-  int64_t kv_heads = 1;               // the fewest of any layer: ranks hold whole KV heads
+  int64_t kv_heads = 1;               // the fewest of any layer: ranks hold whole KV heads (with a latent cache: query heads)
   double split_activation_bytes = 0, whole_activation_bytes = 0;  // most alive at once in any unit, largest step
   double largest_payload_bytes = 0;   // of a collective or transfer, in the largest step
   double returned_bytes = 0;          // the graph's outputs in a decode step: the last stage returns them to the first

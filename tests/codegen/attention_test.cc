@@ -15,6 +15,8 @@ struct Heads {
   int64_t window = 0;
   float soft_cap = 0;
   bool sinks = false;
+  int64_t value_dim = 0;   // of a latent cache
+  int64_t outDim() const { return value_dim > 0 ? value_dim : dim; }
 };
 
 /// Sequences with pages scattered over the cache; queries, keys and values of every position.
@@ -36,13 +38,15 @@ class World {
       v_.push_back(randomFloats(lengths_[s] * h.kv_heads * h.dim, 30 + s));
     }
     // NaN everywhere: a kernel that uses what was never written shows.
-    cache_ = Memory(cacheBytes(encoding, pages, h.kv_heads, h.dim, h.dim), 0xff);
+    cache_ = Memory(cacheBytes(encoding, pages, h.kv_heads, h.dim, h.value_dim > 0 ? 0 : h.dim), 0xff);
     append_.set_op(Kernel::KV_APPEND);
     append_.set_kv_heads(h.kv_heads);
     append_.set_head_dim(h.dim);
     append_.set_cache(encoding);
+    append_.set_value_dim(h.value_dim > 0 ? h.dim : 0);
     attend_ = append_;
     attend_.set_op(Kernel::ATTENTION);
+    attend_.set_value_dim(h.value_dim);
     attend_.set_heads(h.heads);
     attend_.set_group(h.group);
     attend_.set_first_head(h.first_head);
@@ -72,8 +76,9 @@ class World {
     StepView view{.tokens = static_cast<int64_t>(positions.size()), .sequences = static_cast<int64_t>(begin.size()),
                   .positions = positions.data(), .sequence = sequence.data(), .page_table = table_.data(),
                   .page_table_stride = stride_, .sequence_begin = starts.data()};
-    Memory mq = Memory::of(q), mk = Memory::of(k), mv = Memory::of(v), ms = Memory::of(sinks_), out(static_cast<int64_t>(q.size()) * 4);
+    Memory mq = Memory::of(q), mk = Memory::of(k), mv = Memory::of(v), ms = Memory::of(sinks_), out(view.tokens * width() * 4);
     KernelArgs appends{.rows = view.tokens, .in = {mk.data(), mv.data(), cache_.data()}, .step = &view};
+    if (h_.value_dim > 0) appends.in[1] = cache_.data();
     runKernel(isa_, append_, appends, units);
     EXPECT_TRUE(cache_.guardIntact());
     KernelArgs attends{.rows = view.tokens, .in = {mq.data(), cache_.data()}, .out = {out.data()}, .step = &view};
@@ -82,11 +87,11 @@ class World {
       runKernel(isa_, attend_, attends, units);
     } else {
       const int64_t chunks = *std::max_element(positions.begin(), positions.end()) / kAttentionChunk + 1;
-      Memory partials(attentionPartialsBytes(attend_, view.tokens, chunks), 0xff), arrived(view.tokens * h_.kv_heads * 4, 0);
+      Memory partials(attentionPartialsBytes(attend_, view.tokens, chunks), 0xff), arrived(view.tokens * attentionGroups(attend_) * 4, 0);
       view.split = {chunks, partials.data(), reinterpret_cast<int32_t*>(arrived.data())};
       split == Split::kYes ? runInParts(attends, units) : runOnThreads(attends, units);
       EXPECT_TRUE(partials.guardIntact() && arrived.guardIntact());
-      EXPECT_EQ(arrived.as<int32_t>(), std::vector<int32_t>(view.tokens * h_.kv_heads, 0)) << "the next call counts from zero";
+      EXPECT_EQ(arrived.as<int32_t>(), std::vector<int32_t>(view.tokens * attentionGroups(attend_), 0)) << "the next call counts from zero";
     }
     EXPECT_TRUE(out.guardIntact());
     return out.as<float>();
@@ -94,7 +99,8 @@ class World {
 
   /// Attention of one position in double.
   std::vector<double> expected(size_t s, int64_t position) const {
-    std::vector<double> out(h_.heads * h_.dim, 0.0);
+    std::vector<double> out(width(), 0.0);
+    const std::vector<float>& values = h_.value_dim > 0 ? k_[s] : v_[s];
     const int64_t first = h_.window ? std::max<int64_t>(0, position - h_.window + 1) : 0;
     for (int64_t head = 0; head < h_.heads; ++head) {
       const int64_t kv = (head + h_.first_head) / h_.group;
@@ -111,8 +117,8 @@ class World {
       if (h_.sinks) sum = std::exp(sinks_[head] - peak);
       for (double& w : weights) sum += w = std::exp(w - peak);
       for (int64_t j = first; j <= position; ++j) {
-        for (int64_t d = 0; d < h_.dim; ++d) {
-          out[head * h_.dim + d] += weights[j - first] / sum * stored(v_[s][(j * h_.kv_heads + kv) * h_.dim + d]);
+        for (int64_t d = 0; d < h_.outDim(); ++d) {
+          out[head * h_.outDim() + d] += weights[j - first] / sum * stored(values[(j * h_.kv_heads + kv) * h_.dim + d]);
         }
       }
     }
@@ -120,7 +126,7 @@ class World {
   }
 
   std::vector<int64_t> lengths() const { return lengths_; }
-  int64_t width() const { return h_.heads * h_.dim; }
+  int64_t width() const { return h_.heads * h_.outDim(); }
 
  private:
   /// The parts of several threads, last one first: who arrives last folds.
@@ -229,6 +235,12 @@ TEST_P(Attention, SoftCap) {
 TEST_P(Attention, Sinks) {
   for (int64_t window : {0, 1, 30}) check({3, 2, 4, 3, 16, window, 0, true}, {70, 1});
 }
+/// Odd numbers of heads, dims that are no multiples of a vector, values that are all of a key or one element of it.
+TEST_P(Attention, Latent) {
+  for (auto [heads, dim, value_dim] : {std::tuple{1, 1, 1}, {3, 20, 16}, {4, 80, 64}, {5, 33, 17}, {17, 24, 24}, {37, 10, 1}})
+    check({heads, 1, heads, 0, dim, 0, 0, false, value_dim}, {70, 5});
+  check({3, 1, 7, 2, 48, 40, 0.5f, true, 32}, {130});  // heads 2, 3 and 4 of seven
+}
 TEST_P(Attention, SeveralSequences) { check({4, 2, 2, 0, 32}, {5, 64, 1, 129}); }
 
 TEST_P(Attention, ChunkedPrefillIsTheSame) {
@@ -249,7 +261,7 @@ TEST_P(Attention, ChunkedPrefillIsTheSame) {
 TEST_P(Attention, SplitOverPositionsIsTheSame) {
   const auto [isa, encoding] = GetParam();
   for (const Heads& h : {Heads{2, 2, 1, 0, 32}, Heads{8, 1, 8, 0, 16}, Heads{3, 2, 4, 3, 16}, Heads{19, 1, 19, 0, 8}, Heads{2, 1, 2, 0, 16, 600},
-                         Heads{1, 1, 1, 0, 16, 40}, Heads{4, 2, 2, 0, 16, 0, 0, true}}) {
+                         Heads{1, 1, 1, 0, 16, 40}, Heads{4, 2, 2, 0, 16, 0, 0, true}, Heads{19, 1, 19, 0, 24, 0, 0, true, 16}}) {
     SCOPED_TRACE(testing::Message() << "heads " << h.heads << " group " << h.group << " dim " << h.dim << " window " << h.window);
     const std::vector<int64_t> lengths{2 * kAttentionChunk + 1, 3 * kAttentionChunk + 70, 9, kAttentionChunk};
     World world(isa, encoding, h, lengths);

@@ -191,6 +191,46 @@ TEST_P(RowKernels, Rope) {
   }
 }
 
+TEST_P(RowKernels, InterleavedRopeFromAnyElement) {
+  const std::vector<int32_t> positions = {0, 1, 77, 100000};
+  const StepView step{.tokens = 4, .positions = positions.data()};
+  for (auto [heads, dim, rotary, begin] : {std::tuple{3, 96, 64, 32}, {1, 64, 64, 0}, {2, 21, 6, 15}, {2, 50, 34, 3}, {1, 3, 2, 1}}) {
+    for (const bool interleaved : {true, false}) {
+      Kernel kernel = rope(heads, dim, rotary, 10000.0, 1.25f);
+      kernel.set_rotary_begin(begin);
+      kernel.set_interleaved(interleaved);
+      const auto x = randomFloats(4 * heads * dim, 4);
+      const auto got = run(kernel, 4, {x}, 4 * heads * dim, &step);
+      std::vector<double> expected(x.begin(), x.end());
+      for (int64_t head = 0; head < 4 * heads; ++head) {
+        for (int64_t pair = 0; pair < rotary / 2; ++pair) {
+          const int64_t low = head * dim + begin + (interleaved ? 2 * pair : pair), high = low + (interleaved ? 1 : rotary / 2);
+          const double angle = static_cast<double>(positions[head / heads]) * kernel.rope_frequencies(static_cast<int>(pair));
+          expected[low] = 1.25 * (x[low] * std::cos(angle) - x[high] * std::sin(angle));
+          expected[high] = 1.25 * (x[high] * std::cos(angle) + x[low] * std::sin(angle));
+        }
+      }
+      for (size_t at = 0; at < expected.size(); ++at) ASSERT_NEAR(got[at], expected[at], 4e-6) << "dim " << dim << (interleaved ? " interleaved" : "") << " element " << at;
+    }
+  }
+}
+
+TEST_P(RowKernels, HeadConcatTakesTheTail) {
+  for (auto [heads, first, second, tail] : {std::tuple{3, 20, 7, 5}, {1, 64, 16, 16}, {5, 1, 3, 0}, {2, 33, 48, 17}}) {
+    Kernel kernel = kernelOf(Kernel::HEAD_CONCAT, heads * (first + tail));
+    kernel.set_heads(heads);
+    kernel.set_k(first);
+    kernel.set_head_dim(second);
+    const auto a = randomFloats(2 * heads * first, 5), b = randomFloats(2 * heads * second, 6);
+    std::vector<float> expected;
+    for (int64_t head = 0; head < 2 * heads; ++head) {
+      expected.insert(expected.end(), a.begin() + head * first, a.begin() + (head + 1) * first);
+      expected.insert(expected.end(), b.begin() + (head + 1) * second - tail, b.begin() + (head + 1) * second);
+    }
+    EXPECT_EQ(run(kernel, 2, {a, b}, 2 * heads * (first + tail)), expected) << heads << " heads of " << first;
+  }
+}
+
 TEST_P(RowKernels, RopeTableError) {
   // Rotating (1, 0) gives (cos, sin) themselves.
   const std::vector<int32_t> positions = {0, 1, 7, 100, 4095};

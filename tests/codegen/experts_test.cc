@@ -145,6 +145,49 @@ Kernel expertMatMul(Encoding encoding, int64_t n, int64_t k, int64_t experts, in
   return kernel;
 }
 
+/// Every head's rows equal MATMUL of their columns with that head's matrix, bit for bit. X8 has heads of whole pairs of blocks; of
+/// their columns fewer than all are read.
+TEST_P(Experts, EveryHeadEqualsAPlainMatMul) {
+  const int64_t n = 90, k = 70, heads = 3;
+  Kernel kernel = expertMatMul(encoding(), n, k, 0, 0, 0);
+  const bool x8 = kernel.input() == program::X8;
+  const int64_t head_dim = x8 ? 128 : 77;
+  kernel.set_op(Kernel::HEAD_MATMUL);
+  kernel.set_heads(heads);
+  kernel.set_head_dim(head_dim);
+  ASSERT_TRUE(checkKernel(kernel).ok());
+  std::vector<PackedWeight> weights;
+  const int64_t bytes = packedBytes(encoding(), n, k);
+  Memory stacked(bytes * heads);
+  for (int64_t h = 0; h < heads; ++h) {
+    weights.push_back(packWeight(encoding(), n, k, static_cast<uint32_t>(50 + h)));
+    std::memcpy(stacked.data() + h * bytes, weights.back().packed.data(), bytes);
+  }
+  for (int64_t tokens : {1, 3, 80}) {
+    const std::vector<float> values = randomFloats(tokens * heads * head_dim, 9);
+    const Memory x = x8 ? quantiseRows(isa(), values, tokens, heads * head_dim) : Memory::of(values);
+    Memory out(tokens * heads * n * 4);
+    KernelArgs args{.rows = tokens, .in = {x.data(), stacked.data()}, .out = {out.data()}};
+    runKernel(isa(), kernel, args, 2);
+    EXPECT_TRUE(out.guardIntact());
+    const std::vector<float> got = out.as<float>();
+    Kernel plain = kernel;
+    plain.set_op(Kernel::MATMUL);
+    const int64_t row_bytes = activationRowBytes(plain.input(), k), head_bytes = activationRowBytes(plain.input(), head_dim);
+    for (int64_t at = 0; at < tokens * heads; ++at) {
+      Memory row(row_bytes), expected(n * 4);
+      std::memcpy(row.data(), x.data() + at * head_bytes, row_bytes);
+      KernelArgs one{.rows = 1, .in = {row.data(), weights[at % heads].packed.data()}, .out = {expected.data()}};
+      runKernel(isa(), plain, one);
+      ASSERT_EQ(std::memcmp(expected.data(), &got[at * n], n * 4), 0) << "token " << at / heads << " head " << at % heads;
+    }
+  }
+  kernel.set_head_dim(k - 1);
+  EXPECT_FALSE(checkKernel(kernel).ok()) << "fewer columns than are read";
+  kernel.set_head_dim(96);
+  EXPECT_EQ(checkKernel(kernel).ok(), !x8) << "heads that are no whole pairs of blocks";
+}
+
 /// Every pair's row equals MATMUL of that row with that expert, bit for bit, for tokens 1 (decode) to 80 (unpacked q4).
 TEST_P(Experts, EveryPairEqualsAPlainMatMul) {
   const int64_t n = 90, k = 70, experts = 5, top_k = 2;

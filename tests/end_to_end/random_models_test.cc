@@ -40,9 +40,23 @@ void addExperts(const std::string& family, Dice& dice, json& config) {
     config.update({{"n_routed_experts", 12}, {"n_group", dice.oneOf({1, 3, 4})}, {"topk_group", 1}, {"n_shared_experts", dice.between(1, 2)}, {"routed_scaling_factor", 2.5}, {"first_k_dense_replace", 1}, {"partial_rotary_factor", 0.5}, {"use_qk_norm", dice.oneOf({false, true})}, {"attention_bias", dice.oneOf({false, true})}});
 }
 
+/// Sizes of latent attention that have nothing to do with each other.
+void addLatent(Dice& dice, json& config) {
+  config.erase("head_dim");
+  config["num_key_value_heads"] = config.at("num_attention_heads");
+  config.update({{"kv_lora_rank", dice.between(5, 70)}, {"q_lora_rank", nullptr}, {"qk_nope_head_dim", dice.between(1, 40)}, {"qk_rope_head_dim", 2 * dice.between(1, 12)}, {"v_head_dim", dice.between(1, 40)}});
+  if (dice.oneOf({false, true})) config["q_lora_rank"] = dice.between(3, 50);
+  config.update({{"n_routed_experts", 12}, {"n_group", dice.oneOf({1, 3, 4})}, {"topk_group", 1}, {"n_shared_experts", dice.between(0, 2)}, {"routed_scaling_factor", 2.5}, {"first_k_dense_replace", 1}, {"attention_bias", dice.oneOf({false, true})}});
+  config["rope_scaling"] = {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}, {"mscale", 1.0}, {"mscale_all_dim", 0.7}};
+}
+
 void addFamilyKeys(const std::string& family, int64_t head_dim, Dice& dice, json& config) {
   if (family == "gpt_oss")
     config.update({{"num_local_experts", dice.between(3, 7)}, {"num_experts_per_tok", dice.between(1, 3)}, {"sliding_window", dice.between(5, 20)}, {"swiglu_limit", 0.5}, {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}, {"truncate", false}}}});
+  if (family == "deepseek_v3") {
+    addExperts(family, dice, config);
+    addLatent(dice, config);
+  }
   if (family == "qwen2_moe" || family == "glm4_moe") addExperts(family, dice, config);
   if (family == "phi3") {
     const double part = dice.oneOf({0.5, 1.0});
@@ -116,7 +130,7 @@ TEST_P(RandomModel, AnyLayoutAnswersAsOneNode) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, RandomModel, ::testing::Combine(::testing::Values("llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "qwen2_moe", "olmo2", "phi3", "glm4_moe", "gemma2", "gemma3_text", "gpt_oss"), ::testing::Range(1, kSeeds + 1)),
+INSTANTIATE_TEST_SUITE_P(Families, RandomModel, ::testing::Combine(::testing::Values("llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "qwen2_moe", "olmo2", "phi3", "glm4_moe", "gemma2", "gemma3_text", "gpt_oss", "deepseek_v3"), ::testing::Range(1, kSeeds + 1)),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::to_string(std::get<1>(info.param)); });
 
 }  // namespace

@@ -38,6 +38,7 @@ std::vector<Case> cases(const std::vector<std::string>& models, const std::vecto
 const std::vector<std::string> kPlainModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral"};
 const std::vector<std::string> kNewStyleModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral", "gpt_oss_bf16"};
 const std::vector<std::string> kModels = {"llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral", "qwen3_mlx4", "qwen3_moe_mlx4", "gpt_oss_bf16", "gpt_oss_mxfp4"};
+const std::vector<std::string> kLatentModels = {"deepseek_v3", "deepseek_v3_fp8", "kimi_k2_int4"};
 /// Computed by tests/data/golden/reference.
 const std::vector<std::string> kOwnModels = {"qwen2_moe", "olmo2", "phi3", "glm4_moe", "gemma2", "gemma3_text"};
 
@@ -78,6 +79,7 @@ TEST_P(Golden, PromptsInChunksEqualTheReference) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Golden, ::testing::ValuesIn(cases(kModels, {{1, "auto"}, {2, "tp"}, {3, "tp"}, {5, "tp"}, {2, "pp"}, {3, "pp"}, {4, "tp2pp2"}})), caseName);
+INSTANTIATE_TEST_SUITE_P(LatentModels, Golden, ::testing::ValuesIn(cases(kLatentModels, {{1, "auto"}, {2, "tp"}, {3, "tp"}, {5, "tp"}, {2, "pp"}, {4, "tp2pp2"}})), caseName);
 INSTANTIATE_TEST_SUITE_P(OwnModels, Golden, ::testing::ValuesIn(cases(kOwnModels, {{1, "auto"}, {2, "tp"}, {3, "tp"}, {2, "pp"}, {3, "pp"}})), caseName);
 
 /// --isa forces an instruction set below this machine's best.
@@ -105,6 +107,7 @@ TEST_P(GoldenNewStyle, EqualsTheReference) {
   for (size_t prompt : {1, 2}) expectReference(prompt, kAtOnce, folder / model());
 }
 INSTANTIATE_TEST_SUITE_P(Models, GoldenNewStyle, ::testing::ValuesIn(cases(kNewStyleModels, {{2, "tp"}})), caseName);
+INSTANTIATE_TEST_SUITE_P(LatentModels, GoldenNewStyle, ::testing::ValuesIn(cases({"deepseek_v3"}, {{2, "tp"}})), caseName);
 INSTANTIATE_TEST_SUITE_P(OwnModels, GoldenNewStyle, ::testing::ValuesIn(cases(kOwnModels, {{2, "tp"}})), caseName);
 
 /// Weights as stored. Activations are not: f16 caches and sums in another order move logits by some hundredths, so only
@@ -125,7 +128,7 @@ TEST_P(GoldenKept, GreedyTokensWithAClearLeadEqualTheReference) {
         << "prompt " << index;
   }
 }
-INSTANTIATE_TEST_SUITE_P(Models, GoldenKept, ::testing::ValuesIn(cases({"llama", "qwen3", "qwen3_moe", "mixtral"}, {{1, "auto"}, {3, "tp"}})), caseName);
+INSTANTIATE_TEST_SUITE_P(Models, GoldenKept, ::testing::ValuesIn(cases({"llama", "qwen3", "qwen3_moe", "mixtral", "deepseek_v3", "kimi_k2_int4"}, {{1, "auto"}, {3, "tp"}})), caseName);
 
 /// Quantised checkpoints: what is converted to 8 bits moves logits as little as int8 activations do.
 using GoldenConverted = Golden;
@@ -135,7 +138,7 @@ TEST_P(GoldenConverted, LogitsAreNearTheReference) {
   const RunResult result = runModel(asked);
   if (result.ok) expectNear(result.logits, readLogits(kGolden / model() / "expected.safetensors", "prompt_1.logits"), 3e-2);
 }
-INSTANTIATE_TEST_SUITE_P(Models, GoldenConverted, ::testing::ValuesIn(cases({"qwen3_mlx4", "gpt_oss_mxfp4"}, {{1, "auto"}, {3, "tp"}})), caseName);
+INSTANTIATE_TEST_SUITE_P(Models, GoldenConverted, ::testing::ValuesIn(cases({"qwen3_mlx4", "gpt_oss_mxfp4", "deepseek_v3_fp8"}, {{1, "auto"}, {3, "tp"}})), caseName);
 
 /// int8 activations: where sums differ in the last bit, an activation may round the other way. The tokens stay the same, in
 /// models whose best tokens lead by more than that.

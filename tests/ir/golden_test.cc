@@ -120,7 +120,7 @@ TEST_P(Golden, GreedyContinuationEqualsTheReference) {
   EXPECT_EQ(got, wanted);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Golden, ::testing::Values("llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral", "qwen3_mlx4", "qwen3_moe_mlx4", "qwen2_moe", "olmo2", "phi3", "glm4_moe", "gemma2", "gemma3_text", "gpt_oss_bf16", "gpt_oss_mxfp4"), [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Models, Golden, ::testing::Values("llama", "llama_sharded", "qwen3", "qwen3_moe", "mixtral", "qwen3_mlx4", "qwen3_moe_mlx4", "qwen2_moe", "olmo2", "phi3", "glm4_moe", "gemma2", "gemma3_text", "gpt_oss_bf16", "gpt_oss_mxfp4", "deepseek_v3", "deepseek_v3_fp8", "kimi_k2_int4"), [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace exo

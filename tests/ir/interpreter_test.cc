@@ -216,6 +216,44 @@ TEST(Reference, AttentionHeadsReadTheKvHeadOfTheirGroup) {
   EXPECT_EQ(out.at("z").f, (Floats{1, 2}));  // heads 1 and 2 of four
 }
 
+TEST(Reference, LatentAttentionHasItsValuesInTheKeys) {
+  // Keys (1, 5) and (3, 5) of one head; queries of two heads read the same. Scores of head 0: q = (ln 2, 0), so ln 2 and 3 ln 2:
+  // weights 2 and 8 of the values 1 and 3. Head 1: q = 0, so their mean.
+  const float ln2 = std::log(2.0f);
+  const std::string text = R"(@kv = cache : f32[8, 1, 1, 2] %filled = kv_append @kv, %x, %x, %p : f32[8, 1, 1, 2]
+    %y = attention %q, %filled, %p {head_dim = 2, group = 2, first_head = 0, window = 0, scale = 1.0, value_dim = 1} : f32[T, 2])";
+  const auto out = OneRank{x(2, 2) + weight("queries", "2, 4") + "%q = embed %t, @queries {begin = 0} : f32[T, 4]" + text,
+                           {{"x", {1, 5, 3, 5}}, {"queries", {0, 0, 0, 0, ln2, 0, 0, 0}}}, tokens({0, 1})}();
+  EXPECT_EQ((Floats{out.at("y").f.begin(), out.at("y").f.begin() + 2}), (Floats{1, 1}));
+  EXPECT_NEAR(out.at("y").f[2], (2.0 * 1 + 8.0 * 3) / 10, 1e-5);
+  EXPECT_NEAR(out.at("y").f[3], 2, 1e-6);
+}
+
+TEST(Reference, HeadMatmulHasAMatrixForEachHead) {
+  // Two heads of three columns, of which two are read; head h multiplies their sum and their difference by h + 1.
+  const std::string text = "graph @g mesh(tp = 1) { block main stage 0\n" + x(1, 6) + R"(@h = weight {tensor = "h.*", stack = 2, shape = [2, 2], begin = [0, 0, 0]} : f32[2, 2, 2]
+    %y = head_matmul %x, @h {head_dim = 3} : f32[T, 4] %z = head_concat %y, %x {first_dim = 2, second_dim = 3, tail = 1} : f32[T, 6] return })";
+  auto module = parseModule(text);
+  ASSERT_TRUE(module.ok()) << module.error();
+  const auto weights = [](const WeightAttrs& attrs, const Type&, Floats& out) -> Status {
+    out = attrs.tensor == "x" ? Floats{10, 1, 7, 20, 2, 9} : Floats{1, 1, 1, -1, 2, 2, 2, -2};
+    return {};
+  };
+  auto out = Interpreter(*module, weights, 8).step(tokens({0}));
+  ASSERT_TRUE(out.ok()) << out.error();
+  EXPECT_EQ((*out)[0].at("y").f, (Floats{11, 9, 44, 36}));
+  EXPECT_EQ((*out)[0].at("z").f, (Floats{11, 9, 7, 44, 36, 9}));
+}
+
+TEST(Reference, InterleavedRopeTurnsNeighbours) {
+  // A quarter turn at position 1, of elements 1 to 4 of five: (x, y) becomes (-y, x); half a turn of the second pair.
+  const std::string text = x(2, 5) + "%f = rope_table {frequencies = [1.5707963267948966, 3.141592653589793]} : f32[2] "
+                           "%y = rope %x, %p, %f {head_dim = 5, rotary_dim = 4, scale = 1.0, begin = 1, interleaved = true} : f32[T, 5]";
+  const auto out = OneRank{text, {{"x", {0, 0, 0, 0, 0, 1, 2, 3, 4, 5}}}, tokens({0, 1})}();
+  const Floats expected = {1, -3, 2, -4, -5};
+  for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(out.at("y").f[5 + i], expected[i], 1e-5) << i;
+}
+
 TEST(Reference, TakeRowsAndTopK) {
   auto step = tokens({0, 1});
   step.rows = {1};

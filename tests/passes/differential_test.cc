@@ -84,12 +84,33 @@ ModelConfig randomConfig(Random& random, Mixture mixture) {
   return config;
 }
 
+/// Latent attention instead of the configuration's; head_dim 0: odd sizes, else such that heads are whole blocks.
+void makeLatent(ModelConfig& config, int64_t head_dim, Random& random) {
+  LatentConfig latent;
+  const auto size = [&](int64_t most) { return head_dim > 0 ? head_dim * random.in(1, 2) : random.in(1, most); };
+  latent.rank = head_dim > 0 ? 2 * head_dim : random.in(1, 20);
+  latent.query_rank = random.chance(60) ? size(24) : 0;
+  latent.key_dim = head_dim > 0 ? head_dim : random.in(1, 12);
+  latent.value_dim = size(12);
+  latent.bias = random.chance(40);
+  config.latent = latent;
+  config.num_kv_heads = config.num_heads;
+  config.query_scalar = static_cast<double>(latent.key_dim + config.head_dim);
+  config.rotary_dim.reset();
+  config.window_rope.reset();
+  config.fused_projections = false;
+  config.sliding_window.assign(static_cast<size_t>(config.num_layers), std::nullopt);
+  if (config.moe) config.moe->shared_gate = false;
+  config.family = "deepseek_v3";
+}
+
 std::string describe(const ModelConfig& c) {
   std::ostringstream out;
   out << c.num_layers << " layers, heads " << c.num_heads << "/" << c.num_kv_heads << " x " << c.head_dim << ", hidden " << c.hidden_size << ", ffn " << c.intermediate_size << ", vocabulary "
       << c.vocab_size << (c.tie_word_embeddings ? ", tied" : "") << (c.qkv_bias ? ", qkv bias" : "") << (c.attention_output_bias ? ", o bias" : "") << (c.mlp_bias ? ", mlp bias" : "")
       << (c.qk_norm ? c.qk_norm_joint ? ", joint qk norm" : ", qk norm" : "") << (c.norms == NormPlaces::kBefore ? "" : c.norms == NormPlaces::kBehind ? ", norms behind" : ", norms before and behind")
       << (c.fused_projections ? ", fused" : "") << (c.attention_soft_cap > 0 ? ", capped scores" : "") << (c.logit_soft_cap > 0 ? ", capped logits" : "");
+  if (c.latent) out << ", latent " << c.latent->rank << " of queries " << c.latent->query_rank << ", key " << c.latent->key_dim << ", value " << c.latent->value_dim;
   if (c.moe) out << ", " << c.moe->top_k << " of " << c.moe->num_experts << " experts x " << c.moe->intermediate_size;
   return out.str();
 }
@@ -244,13 +265,14 @@ const std::vector<std::vector<int>> kMeshes = {{1}, {2}, {3}, {5}, {1, 1}, {1, 1
 class Meshes : public ::testing::TestWithParam<size_t> {
  protected:
   /// head_dim 0: random.
-  void sweep(Encoding encoding, Mixture mixture, int64_t head_dim, int count, double tolerance, size_t argmax_slack) {
+  void sweep(Encoding encoding, Mixture mixture, int64_t head_dim, int count, double tolerance, size_t argmax_slack, bool latent = false) {
     Worst worst;
     for (int i = 0; i < count; ++i) {
       const uint64_t seed = GetParam() * 1000 + static_cast<uint64_t>(i);
       Random random(seed);
       Case test{randomConfig(random, mixture), {}, encoding, seed};
       if (head_dim > 0) test.config.head_dim = head_dim;
+      if (latent) makeLatent(test.config, head_dim, random);
       test.plan = planOf(static_cast<int>(test.config.num_layers) + 2, kMeshes[GetParam()], i % 3 == 0 ? nullptr : &random);
       SCOPED_TRACE(describe(test));
       expectEqual(test, tolerance, worst);
@@ -275,6 +297,12 @@ TEST_P(Meshes, QuantisedRanksWithWholeBlocksEqualTheGlobalGraph) {
 /// Small heads cut blocks, which ranks then round on their own, weights and activations alike, to 1/254 of another
 /// block's largest value, through up to four layers.
 TEST_P(Meshes, QuantisedRanksWithCutBlocksAreNearTheGlobalGraph) { sweep(Encoding::kW8, Mixture::kNever, 0, 12, 0.1, 108 / 5); }
+
+/// Query heads over ranks, latent vectors on each of them.
+TEST_P(Meshes, LatentAttentionEqualsTheGlobalGraph) {
+  sweep(Encoding::kF32, Mixture::kMaybe, 0, 24, 2e-4, 0, true);
+  sweep(Encoding::kW8, Mixture::kNever, 32, 6, 2e-3, 0, true);
+}
 
 INSTANTIATE_TEST_SUITE_P(All, Meshes, ::testing::Range<size_t>(0, 11));
 

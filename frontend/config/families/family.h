@@ -18,10 +18,12 @@ struct Family {
 
 std::span<const Family> families();
 
+Family deepseekV3Family();
 Family gemma2Family();
 Family gemma3TextFamily();
 Family glm4MoeFamily();
 Family gptOssFamily();
+Family kimiK2Family();
 Family llamaFamily();
 Family mistralFamily();
 Family mixtralFamily();
@@ -31,6 +33,13 @@ Family qwen2Family();
 Family qwen2MoeFamily();
 Family qwen3Family();
 Family qwen3MoeFamily();
+
+/// Routers that choose by sigmoid scores and a correction, out of the best groups (DeepSeek-V3): norm_topk_prob,
+/// routed_scaling_factor, n_group, topk_group.
+Status readGroupRouter(const JsonObject& json, MoeConfig& moe);
+
+/// Experts beside n_shared_experts shared ones, behind first_k_dense_replace dense layers.
+Result<MoeConfig> readSharedExperts(const JsonObject& json, const ModelConfig& config);
 
 /// Windows of qwen2 and qwen3: layer_types if given; else layers from max_window_layers on, if use_sliding_window.
 Status readQwenWindows(const JsonObject& json, ModelConfig& config);

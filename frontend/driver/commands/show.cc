@@ -48,8 +48,13 @@ std::vector<std::string> specialities(const ModelConfig& config) {
     if (config.moe->shared_intermediate_size > 0) list.push_back("shared expert of width " + std::to_string(config.moe->shared_intermediate_size));
     if (config.moe->groups > 1) list.push_back("experts out of " + std::to_string(config.moe->top_groups) + " of " + std::to_string(config.moe->groups) + " groups");
   }
+  if (const auto& latent = config.latent) {
+    list.push_back("latent attention: " + std::to_string(latent->rank) + " + " + std::to_string(config.head_dim) + " elements of cache per token and layer for " + std::to_string(config.num_heads) + " heads" +
+                   (latent->query_rank > 0 ? ", queries by way of " + std::to_string(latent->query_rank) : ""));
+  }
+  if (config.extra_prediction_layers > 0) list.push_back("left out: " + std::to_string(config.extra_prediction_layers) + " layer(s) behind the last that predict further tokens (model.layers." + std::to_string(config.num_layers) + "…)");
   if (config.num_kv_heads != config.num_heads) list.push_back("grouped queries: " + std::to_string(config.num_heads) + " query heads share " + std::to_string(config.num_kv_heads) + " KV heads");
-  if (config.head_dim * config.num_heads != config.hidden_size) list.push_back("heads of " + std::to_string(config.head_dim) + ", not hidden size / heads");
+  if (!config.latent && config.head_dim * config.num_heads != config.hidden_size) list.push_back("heads of " + std::to_string(config.head_dim) + ", not hidden size / heads");
   if (config.qk_norm) list.push_back(config.qk_norm_joint ? "norm on query and key, all heads at once" : "norm on each head of query and key");
   if (config.rotaryDim() != config.head_dim) list.push_back("rotary embedding on " + std::to_string(config.rotaryDim()) + " of " + std::to_string(config.head_dim) + " elements of a head");
   if (config.attention_soft_cap > 0 || config.logit_soft_cap > 0) list.push_back("soft caps on scores or logits");

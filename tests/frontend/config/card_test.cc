@@ -97,6 +97,18 @@ TEST(Cards, Gemma3HasTheParametersOfItsText) {
   }
 }
 
+// Published: 671 and 37 billion, a trillion and 32 billion, without the layer that predicts a further token; the active ones without
+// the table of the embedding, of which a token uses one row.
+TEST(Cards, ModelsWithLatentAttentionHaveThePublishedNumbersOfParameters) {
+  for (const auto& [card, total, active_billions] : {std::tuple{"deepseek-v3.1", 671'026'419'200, 37.0}, {"kimi-k2-thinking", 1'026'408'232'448, 32.0}}) {
+    const auto config = loadModelConfig(*findModel(card));
+    ASSERT_TRUE(config.ok()) << config.error();
+    const ParameterCount count = countParameters(*config);
+    EXPECT_EQ(count.total, total);
+    EXPECT_NEAR(static_cast<double>(count.active - count.embedding / 2) * 1e-9, active_billions, 0.5) << card;
+  }
+}
+
 TEST(Cards, AllCardsOfTheFolderParse) {
   const auto cards = modelCards();
   EXPECT_GE(cards.size(), 8u);

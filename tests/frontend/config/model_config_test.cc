@@ -18,6 +18,10 @@ Json tiny(const std::string& family) {
   if (family == "qwen2_moe") json.update({{"num_experts", 8}, {"moe_intermediate_size", 32}, {"shared_expert_intermediate_size", 48}});
   if (family == "glm4_moe") json.update({{"n_routed_experts", 8}, {"num_experts_per_tok", 2}, {"moe_intermediate_size", 32}});
   if (family == "gpt_oss") json.update({{"num_local_experts", 8}, {"head_dim", 16}, {"rope_scaling", {{"rope_type", "yarn"}, {"factor", 32.0}, {"original_max_position_embeddings", 4096}, {"truncate", false}}}});
+  if (family == "deepseek_v3" || family == "kimi_k2") {
+    json.update({{"num_key_value_heads", 4}, {"n_routed_experts", 8}, {"num_experts_per_tok", 2}, {"moe_intermediate_size", 32}, {"q_lora_rank", 24}, {"kv_lora_rank", 16},
+                 {"qk_nope_head_dim", 12}, {"qk_rope_head_dim", 4}, {"v_head_dim", 10}});
+  }
   if (family.starts_with("gemma")) json.update({{"head_dim", 16}, {"hidden_activation", "gelu_pytorch_tanh"}});
   return json;
 }
@@ -48,7 +52,7 @@ TEST_P(GoldenConfig, OldAndNewStyleMeanTheSame) {
   EXPECT_TRUE(*released == *version5);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, GoldenConfig, testing::Values("llama", "llama_sharded", "mixtral", "qwen3", "qwen3_moe"));
+INSTANTIATE_TEST_SUITE_P(All, GoldenConfig, testing::Values("llama", "llama_sharded", "mixtral", "qwen3", "qwen3_moe", "deepseek_v3"));
 
 TEST(ModelConfig, GoldenLlamaFieldByField) {
   const auto config = loadModelConfig(kGolden + "llama");
@@ -250,6 +254,35 @@ TEST(ModelConfig, Glm4Moe) {
   EXPECT_EQ(config.rotaryDim(), 8) << "half of a head, unless said otherwise";
   EXPECT_NE(refusal(with(tiny("glm4_moe"), {{"n_group", 3}})).find("n_group: expected a divisor"), std::string::npos);
   EXPECT_NE(refusal(with(tiny("glm4_moe"), {{"n_group", 8}})).find("num_experts_per_tok: expected at most the 1 experts"), std::string::npos);
+}
+
+TEST(ModelConfig, DeepseekV3) {
+  const Json yarn = {{"type", "yarn"}, {"factor", 40.0}, {"original_max_position_embeddings", 4096}, {"mscale", 1.0}, {"mscale_all_dim", 1.0}};
+  const ModelConfig config = read(with(tiny("deepseek_v3"), {{"rope_scaling", yarn}, {"n_group", 4}, {"topk_group", 2}, {"num_nextn_predict_layers", 1}}));
+  EXPECT_EQ(*config.latent, (LatentConfig{.query_rank = 24, .rank = 16, .key_dim = 12, .value_dim = 10}));
+  EXPECT_EQ(config.head_dim, 4) << "what rotates";
+  EXPECT_EQ(config.extra_prediction_layers, 1);
+  EXPECT_TRUE(config.moe->score == RouterScore::kSigmoid && config.moe->correction_bias && config.moe->groups == 4 && config.moe->top_groups == 2);
+  EXPECT_EQ(config.moe->is_sparse, (std::vector<bool>{false, true, true, true}));
+  // The scale of scores is (1 + 0.1 ln 40)² / √16 = 0.468326, that is 1 / √4.55937.
+  EXPECT_NEAR(*config.query_scalar, 4.55937, 1e-4);
+  EXPECT_EQ(*read(tiny("deepseek_v3")).query_scalar, 16.0);
+  EXPECT_EQ(read(with(tiny("kimi_k2"), {{"q_lora_rank", nullptr}})).latent->query_rank, 0);
+  // Of a layer: queries 64·24, their norm, 24·(4·16); latent and rotated key 64·(16 + 4), their norm, 16·4·(12 + 10); output 4·10·64; two norms.
+  const int64_t attention = 64 * 24 + 24 + 24 * 64 + 64 * 20 + 16 + 16 * 88 + 40 * 64 + 2 * 64, dense = 3 * 64 * 128, sparse = 65 * 8 + 3 * 64 * 32 * 9;
+  EXPECT_EQ(countParameters(read(tiny("deepseek_v3"))).total, 2 * 100 * 64 + 64 + 4 * attention + dense + 3 * sparse);
+  for (const char* key : {"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"}) {
+    Json json = tiny("deepseek_v3");
+    json.erase(key);
+    EXPECT_NE(refusal(json).find(key), std::string::npos) << key;
+  }
+  EXPECT_NE(refusal(with(tiny("deepseek_v3"), {{"scoring_func", "softmax"}})).find("scoring_func: expected \"sigmoid\", got \"softmax\""), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("deepseek_v3"), {{"topk_method", "greedy"}})).find("topk_method: expected \"noaux_tc\""), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("deepseek_v3"), {{"rope_interleave", false}})).find("rope_interleave: expected true"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("deepseek_v3"), {{"num_key_value_heads", 2}})).find("num_key_value_heads: expected num_attention_heads = 4"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("deepseek_v3"), {{"qk_head_dim", 15}})).find("qk_head_dim: expected qk_nope_head_dim + qk_rope_head_dim = 16"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("deepseek_v3"), {{"qk_rope_head_dim", 3}})).find("qk_rope_head_dim: expected an even number"), std::string::npos);
+  EXPECT_NE(refusal(with(tiny("llama"), {{"kv_lora_rank", 16}})).find("kv_lora_rank: latent attention is not supported"), std::string::npos) << "other families have none";
 }
 
 TEST(ModelConfig, Gemma) {
