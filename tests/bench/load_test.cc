@@ -102,8 +102,15 @@ class Stub final : public http::Handler {
 
 struct Crowd : ::testing::Test {
   Stub stub;
-  std::unique_ptr<http::Server> server = std::move(*http::Server::start({}, stub));
-  Target target{.port = server->port()};
+  std::unique_ptr<http::Server> server;
+  Target target;
+
+  Crowd() {
+    auto started = http::Server::start({}, stub);
+    EXPECT_TRUE(started.ok());
+    server = std::move(*started);
+    target.port = server->port();
+  }
 
   std::vector<VisitOutcome> visit(const Client& client, Seconds patience = Seconds(20)) {
     auto outcomes = load::run(target, {client}, patience);

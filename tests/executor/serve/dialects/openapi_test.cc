@@ -39,7 +39,7 @@ bool hasType(const Json& value, const Json& types) {
 
 /// What is wrong, with its place; empty if nothing. The parts of JSON Schema that openapi.json uses; another one is an error.
 /// `file`: the document that the schema is in.
-std::string mismatch(const Json& value, const Json& schema, const std::string& path = "$", const std::string& file = "") {
+std::string differenceOf(const Json& value, const Json& schema, const std::string& path = "$", const std::string& file = "") {
   static const std::set<std::string> kKnown = {"$ref", "type", "enum", "const", "oneOf", "properties", "required", "items", "minimum", "maximum", "description", "additionalProperties"};
   for (const auto& [key, unused] : schema.items()) {
     if (!kKnown.count(key)) return "schema keyword " + key;
@@ -48,14 +48,14 @@ std::string mismatch(const Json& value, const Json& schema, const std::string& p
     const std::string reference = schema["$ref"];
     const size_t hash = reference.find('#');
     const std::string target = hash == 0 ? file : reference.substr(0, hash);
-    return mismatch(value, document(target).at(Json::json_pointer(reference.substr(hash + 1))), path, target);
+    return differenceOf(value, document(target).at(Json::json_pointer(reference.substr(hash + 1))), path, target);
   }
   if (schema.contains("type") && !hasType(value, schema["type"])) return path + " is " + describe(value) + ", not " + schema["type"].dump();
   if (schema.contains("const") && value != schema["const"]) return path + " is " + describe(value);
   if (schema.contains("enum") && std::count(schema["enum"].begin(), schema["enum"].end(), value) == 0) return path + " is " + describe(value);
   if (schema.contains("minimum") && value < schema["minimum"]) return path + " is " + describe(value);
   if (schema.contains("maximum") && value > schema["maximum"]) return path + " is " + describe(value);
-  if (schema.contains("oneOf") && std::none_of(schema["oneOf"].begin(), schema["oneOf"].end(), [&](const Json& one) { return mismatch(value, one, path, file).empty(); })) return path + " fits nothing";
+  if (schema.contains("oneOf") && std::none_of(schema["oneOf"].begin(), schema["oneOf"].end(), [&](const Json& one) { return differenceOf(value, one, path, file).empty(); })) return path + " fits nothing";
   for (const Json& name : schema.value("required", Json::array())) {
     if (!value.contains(name)) return path + " lacks " + name.get<std::string>();
   }
@@ -63,19 +63,19 @@ std::string mismatch(const Json& value, const Json& schema, const std::string& p
     const Json properties = schema.value("properties", Json::object());   // items() does not keep it
     for (const auto& [name, inner] : properties.items()) {
       if (!value.contains(name)) continue;
-      if (const std::string wrong = mismatch(value[name], inner, path + "." + name, file); !wrong.empty()) return wrong;
+      if (const std::string wrong = differenceOf(value[name], inner, path + "." + name, file); !wrong.empty()) return wrong;
     }
     const Json others = schema.value("additionalProperties", Json(true));
     for (const auto& [name, inner] : value.items()) {
       if (properties.contains(name)) continue;
       if (others == Json(false)) return path + " has " + name;
       if (!others.is_object()) continue;
-      if (const std::string wrong = mismatch(inner, others, path + "." + name, file); !wrong.empty()) return wrong;
+      if (const std::string wrong = differenceOf(inner, others, path + "." + name, file); !wrong.empty()) return wrong;
     }
   }
   if (value.is_array() && schema.contains("items")) {
     for (const Json& entry : value) {
-      if (const std::string wrong = mismatch(entry, schema["items"], path + "[]", file); !wrong.empty()) return wrong;
+      if (const std::string wrong = differenceOf(entry, schema["items"], path + "[]", file); !wrong.empty()) return wrong;
     }
   }
   return "";
@@ -166,7 +166,7 @@ TEST_F(OpenApiTest, AnswersAreAsDescribed) {
   forEachOperation([&](const std::string& path, const std::string& method, const Json& operation) {
     const Json body = operation.contains("requestBody") ? operation["requestBody"]["content"]["application/json"] : Json();
     if (!body.is_null()) {
-      EXPECT_EQ(mismatch(body["example"], body["schema"]), "") << path;
+      EXPECT_EQ(differenceOf(body["example"], body["schema"]), "") << path;
     }
     if (isEndless(operation)) return;
     const auto answer = ask(method, path, body.is_null() ? "" : dump(body["example"]));
@@ -176,13 +176,13 @@ TEST_F(OpenApiTest, AnswersAreAsDescribed) {
     }
     if (!operation["responses"].contains("200")) {
       EXPECT_EQ(answer.status, 400) << path;
-      EXPECT_EQ(mismatch(Json::parse(answer.body), operation["responses"]["default"]["content"]["application/json"]["schema"]), "") << path << answer.body;
+      EXPECT_EQ(differenceOf(Json::parse(answer.body), operation["responses"]["default"]["content"]["application/json"]["schema"]), "") << path << answer.body;
       return;
     }
     EXPECT_EQ(answer.status, 200) << path << answer.body;
     const Json content = operation["responses"]["200"]["content"];
     if (content.contains("application/json")) {
-      EXPECT_EQ(mismatch(Json::parse(answer.body), content["application/json"]["schema"]), "") << path << answer.body;
+      EXPECT_EQ(differenceOf(Json::parse(answer.body), content["application/json"]["schema"]), "") << path << answer.body;
     }
   });
 }
@@ -200,7 +200,7 @@ TEST_F(OpenApiTest, EventsAreAsDescribed) {
       for (std::string line; std::getline(lines, line);) {
         if (line.empty() || line.starts_with("event: ") || line == "data: [DONE]") continue;
         const Json event = Json::parse(line.starts_with("data: ") ? line.substr(6) : line);
-        EXPECT_EQ(mismatch(event, operation["responses"]["200"]["content"][type]["schema"]), "") << path << line;
+        EXPECT_EQ(differenceOf(event, operation["responses"]["200"]["content"][type]["schema"]), "") << path << line;
       }
       ++streams;
     }
@@ -215,13 +215,13 @@ TEST_F(OpenApiTest, EventsOfTheClusterAreAsDescribed) {
   client.send(testing::get("/v1/cluster/events"));
   const std::vector<Json> first = eventsOf(client.readUntil("}\n\n"));
   ASSERT_EQ(first.size(), 1u);
-  EXPECT_EQ(mismatch(first[0], document("state/cluster_state.schema.json")["$defs"]["State"], "$", "state/cluster_state.schema.json"), "");
+  EXPECT_EQ(differenceOf(first[0], document("state/cluster_state.schema.json")["$defs"]["State"], "$", "state/cluster_state.schema.json"), "");
   state.publish(factsAt(3));
   const std::vector<Json> second = eventsOf(client.readUntil("}\n\n"));
   ASSERT_EQ(second.size(), 1u);
-  EXPECT_EQ(mismatch(second[0], operation["responses"]["200"]["content"]["text/event-stream"]["schema"]), "");
+  EXPECT_EQ(differenceOf(second[0], operation["responses"]["200"]["content"]["text/event-stream"]["schema"]), "");
   EXPECT_FALSE(second[0].contains("shards"));
-  EXPECT_NE(mismatch(Json{{"instance", "x"}, {"number", 1}, {"surprise", 2}}, operation["responses"]["200"]["content"]["text/event-stream"]["schema"]), "");
+  EXPECT_NE(differenceOf(Json{{"instance", "x"}, {"number", 1}, {"surprise", 2}}, operation["responses"]["200"]["content"]["text/event-stream"]["schema"]), "");
 }
 
 TEST_F(OpenApiTest, ErrorsAreAsDescribed) {
@@ -229,7 +229,7 @@ TEST_F(OpenApiTest, ErrorsAreAsDescribed) {
     if (!operation.contains("requestBody")) return;
     const auto answer = ask(method, path, "{\"model\": 3, ");
     EXPECT_EQ(answer.status, 400) << path;
-    EXPECT_EQ(mismatch(Json::parse(answer.body), operation["responses"]["default"]["content"]["application/json"]["schema"]), "") << path << answer.body;
+    EXPECT_EQ(differenceOf(Json::parse(answer.body), operation["responses"]["default"]["content"]["application/json"]["schema"]), "") << path << answer.body;
   });
 }
 

@@ -30,7 +30,9 @@ struct PageTest : ::testing::Test {
   uint16_t start() {
     service = std::make_unique<Service>(engine, access);
     service->mount(clusterRoutes(engine, state));
-    server = std::move(*http::Server::start({}, *service));
+    auto started = http::Server::start({}, *service);
+    EXPECT_TRUE(started.ok());
+    server = std::move(*started);
     return server->port();
   }
   void publish(double time) { state.publish({.time = time, .engine = EngineState::kServing}); }
