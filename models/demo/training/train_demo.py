@@ -10,13 +10,15 @@ import pathlib
 import struct
 import time
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before PyTorch loads it: its threads spin, and cost more than they bring here
+
 import torch
 import torch.nn.functional as F
 
 import llama
 from batches import Batches, collate, encoded_documents, train_tokenizer
 
-SEED, DOCUMENTS, BUDGET = 6, 36000, 2048
+SEED, DOCUMENTS, BUDGET = 6, 20000, 2048
 MUON_RATE, ADAM_RATE, WARMUP, FALL = 0.02, 3e-3, 30, 0.4
 CHECKPOINT_SECONDS = 60
 WORKERS = 2
@@ -169,7 +171,7 @@ def train(trainer, helper, folder, steps, validation):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=700)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
