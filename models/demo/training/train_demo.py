@@ -1,8 +1,9 @@
-"""train_demo.py FOLDER [--steps N]: trains the demo model; needs PyTorch (Debian: python3-torch).
+"""train_demo.py FOLDER [--steps N | --seconds S]: trains the demo model; needs PyTorch (Debian: python3-torch).
 
 Two processes with one thread each share the parameters: each computes the gradient of half a batch, then updates half of the matrices. May
 be stopped, killed and started again at any time: FOLDER/checkpoint.pt is written beside and renamed, and training goes on from it. --steps may
-be another number then: the learning rate is constant up to the last 40 % of the steps, and falls to zero in them.
+be another number then: the learning rate is constant up to the last 40 % of the steps, and falls to zero in them. --seconds takes as many steps as
+fit at the pace of the first ones, and says how many.
 """
 import argparse
 import os
@@ -22,6 +23,7 @@ SEED, DOCUMENTS, BUDGET = 6, 20000, 2048
 MUON_RATE, ADAM_RATE, WARMUP, FALL = 0.02, 3e-3, 30, 0.4
 CHECKPOINT_SECONDS = 60
 WORKERS = 2
+PACE_STEPS = 50  # after which --seconds knows how many fit: before the rate begins to fall, so that nothing done so far depends on it
 
 
 def orthogonal(matrix):
@@ -145,9 +147,17 @@ def held_out_loss(parameters, documents):
     return total / count
 
 
-def train(trainer, helper, folder, steps, validation):
-    saved, begun, tokens, mean = time.time(), time.time(), 0, None
+def steps_in(seconds, begun, first_step, step):
+    """As many as fit, at the pace since `first_step`."""
+    return first_step + int((step - first_step) * seconds / (time.time() - begun))
+
+
+def train(trainer, helper, folder, steps, seconds, validation):
+    saved, begun, first_step, tokens, mean = time.time(), time.time(), trainer.step, 0, None
     while trainer.step < steps:
+        if seconds and trainer.step == first_step + PACE_STEPS:
+            steps = max(trainer.step, steps_in(seconds, begun, first_step, trainer.step))
+            print(f"{steps} steps fit into {seconds:.0f} s: --steps {steps} makes the same model", flush=True)
         helper.begin(b"g", trainer.step)
         trainer.compute_gradient(0, trainer.step)
         helper.wait()
@@ -172,7 +182,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--seconds", type=float)
     arguments = parser.parse_args()
+    if arguments.seconds:
+        arguments.steps = 1 << 30  # until the pace is known
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     tokenizer = train_tokenizer(SEED, llama.V)
@@ -182,7 +195,7 @@ def main():
     if (arguments.folder / "checkpoint.pt").exists():
         trainer.load(arguments.folder / "checkpoint.pt")
     print(f"{sum(p.numel() for p in trainer.parameters.values())} parameters, {sum(len(ids) for ids, _ in documents)} tokens in {DOCUMENTS} documents, from step {trainer.step}", flush=True)
-    train(trainer, Helper(trainer, 1), arguments.folder, arguments.steps, validation)
+    train(trainer, Helper(trainer, 1), arguments.folder, arguments.steps, arguments.seconds, validation)
 
 
 if __name__ == "__main__":
