@@ -4,7 +4,7 @@ import pathlib
 import subprocess
 import sys
 
-PROMPTS = [("What is a shard?", True), ("How do I start a node?", True), ("What happens when a node dies?", True), ("Tell me a story about a fox.", True),
+PROMPTS = [("What is a shard?", True), ("How do I serve a model?", True), ("Is there a dashboard?", True), ("What does exo-exec do?", True), ("Tell me a story about a fox.", True),
            ("Hello!", True), ("What is the weather today?", True), ("Once upon a time there was", False)]
 BEGINNING = 60  # bytes of an answer that are compared: the likeliest words, far from ties
 
