@@ -13,6 +13,7 @@
 #include "codegen/plan.h"
 #include "executor/cluster/run.h"
 #include "executor/cluster/security.h"
+#include "executor/cluster_view.h"
 #include "executor/node.h"
 #include "executor/plan_node.h"
 #include "executor/serve/dialects/front.h"
@@ -41,7 +42,7 @@ DEFINE_string(cache_dir, "", "directory for compiled kernels; default: $XDG_CACH
 DEFINE_string(weight_cache_dir, "", "directory for packed weights, which the next start maps; default: $XDG_CACHE_HOME/exo/weights or ~/.cache/exo/weights; none: no cache. Its files may be deleted at any time");
 DEFINE_string(transport, "auto", "how tensors travel: auto (shm on one host, else verbs where it works, else tcp), shm, verbs, tcp");
 DEFINE_string(rdma_device, "", "name[:port[:gid index]] of the device for verbs; default: the fastest port that reaches each peer");
-DEFINE_string(http, "127.0.0.1:52415", "where rank 0 serves the OpenAI, Anthropic and Ollama APIs; none: nowhere. Where the default is taken by another program, only a warning");
+DEFINE_string(http, "127.0.0.1:52415", "where rank 0 serves the OpenAI, Anthropic and Ollama APIs and the dashboard; none: nowhere. Where the default is taken by another program, only a warning");
 DEFINE_string(api_key_file, "", "file with one key per line; who asks over HTTP must give one of them. Needed at an address beyond this machine");
 DEFINE_string(http_origins, "", "origins of web pages that may ask, with commas; others than this server's own are refused");
 DEFINE_string(http_hosts, "", "names by which this server is asked for, with commas, besides its address and localhost");
@@ -157,8 +158,8 @@ Result<std::optional<serve::FrontSettings>> frontFlags() {
   return std::optional<serve::FrontSettings>(std::move(settings));
 }
 
-Result<std::unique_ptr<serve::Front>> openFront(EngineWorker& worker, const serve::FrontSettings& settings, StatusPipe& pipe) {
-  auto front = serve::Front::open(worker.completions(), settings);
+Result<std::unique_ptr<serve::Front>> openFront(EngineWorker& worker, const serve::ClusterState& state, const serve::FrontSettings& settings, StatusPipe& pipe) {
+  auto front = serve::Front::open(worker.completions(), state, settings);
   if (!front.ok() && gflags::GetCommandLineFlagInfoOrDie("http").is_default) {
     LOG(WARNING) << "nothing is served over HTTP: " << front.error().message() << "; --http names another address";
     return std::unique_ptr<serve::Front>();
@@ -170,13 +171,38 @@ Result<std::unique_ptr<serve::Front>> openFront(EngineWorker& worker, const serv
   return front;
 }
 
+double unixTime() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
+/// What rank 0 serves: the state, kept up to date, and the server, which shows it and ends before the worker, whose engine it asks.
+struct Shown {
+  std::unique_ptr<serve::ClusterState> state;
+  std::unique_ptr<serve::Front> front;
+};
+
+Result<Shown> show(const plan::Plan& plan, EngineWorker& worker, const serve::FrontSettings& settings, cluster::NodeOptions& options, const cluster::StopSignal& stop,
+                   StatusPipe& pipe) {
+  EXO_ASSIGN(const nlohmann::json report, serve::readReport(FLAGS_plan));
+  Shown shown;
+  shown.state = std::make_unique<serve::ClusterState>(plan, report, worker.completions().model(), serve::newId(""), unixTime());
+  EXO_ASSIGN(shown.front, openFront(worker, *shown.state, settings, pipe));
+  if (shown.front == nullptr) return shown;
+  std::vector<std::string> names;
+  for (const auto& node : options.roster.nodes) names.push_back(node.name);
+  options.events.members = [&state = *shown.state, &worker, &stop, view = std::make_shared<ClusterView>(std::move(names))](const std::vector<cluster::MemberStatus>& members) {
+    serve::ClusterFacts facts = view->facts(unixTime(), members, worker.completions());
+    if (const std::optional<Error> error = stop.error()) facts.error = error->message();
+    state.publish(facts);
+  };
+  return shown;
+}
+
 /// `began` turns true when everything given was good, and the node starts.
 Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::StopSignal& stop, bool& began) {
   if (FLAGS_plan.empty() || FLAGS_node.empty()) return invalid("--plan and --node are needed (--help shows examples)");
   EXO_ASSIGN(const plan::Plan plan, loadPlan(FLAGS_plan));
   EXO_ASSIGN(std::optional<uint64_t> seed, parseSeed("random_weights", FLAGS_random_weights));
   if (!seed && plan.has_random_seed() && FLAGS_model.empty()) seed = plan.random_seed();
-  EXO_ASSIGN(const cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
+  EXO_ASSIGN(cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
   EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions(pipe));
   EXO_ASSIGN(const std::optional<serve::FrontSettings> http, frontFlags());
   const std::string directory = FLAGS_model.empty() ? plan.model_directory() : FLAGS_model;
@@ -190,9 +216,9 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   serve::ModelInfo model;
   if (options.info.rank == 0) model = serve::modelInfoOf(plan, directory, engine.warn);
   EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), std::move(model), std::move(weights), engine, stop);
-  std::unique_ptr<serve::Front> front;   // ends before the worker, whose engine it asks
+  Shown shown;
   if (http && options.info.rank == 0) {
-    EXO_ASSIGN(front, openFront(worker, *http, pipe));
+    EXO_ASSIGN(shown, show(plan, worker, *http, options, stop, pipe));
   }
   began = true;
   const Status ended = cluster::runNode(options, security, worker, stop);

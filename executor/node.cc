@@ -59,6 +59,8 @@ Status EngineWorker::connect(const cluster::Session& session) {
   for (const transport::PeerOptions& peer : options.peers) {
     const transport::Connection& link = mesh_->peer(peer.rank);
     if (options_.on_link) options_.on_link(peer.name, link.kind(), link.why());
+    const std::lock_guard lock(report_mutex_);
+    links_.push_back(&link);
   }
   return {};
 }
@@ -88,6 +90,9 @@ Status EngineWorker::createEngine(const Progress& progress) {
   options.progress = progress;
   EXO_ASSIGN(engine_, runtime::Engine::create(program_, options, weightReader(*weights_, stop_.flag()), mesh_.get()));
   program_.Clear();  // the engine has its own copy
+  const runtime::EngineMemory held = engine_->memory();
+  const std::lock_guard lock(report_mutex_);
+  memory_ = {held.weights, held.caches, held.arena, held.scratch};
   return {};
 }
 
@@ -126,6 +131,14 @@ uint64_t EngineWorker::memoryBytes() const {
   if (engine_ == nullptr) return 0;
   const runtime::EngineMemory memory = engine_->memory();
   return memory.weights + memory.caches + memory.arena + memory.scratch;
+}
+
+cluster::EngineReport EngineWorker::report() const {
+  const std::lock_guard lock(report_mutex_);
+  cluster::EngineReport report{memory_, {}};
+  for (const transport::Connection* link : links_)
+    report.links.push_back({static_cast<uint32_t>(link->peer()), transport::name(link->kind()), link->why(), link->sentBytes()});
+  return report;
 }
 
 Status EngineWorker::serve() {

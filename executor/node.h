@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -49,6 +50,7 @@ class EngineWorker final : public cluster::Worker {
   Result<std::string> openDataEndpoint(const std::string& host) override;
   Status load(const cluster::Session& session, const Progress& progress) override;
   uint64_t memoryBytes() const override;
+  cluster::EngineReport report() const override;
   Status serve() override;
   void finish(const Error& error) override;
   Result<uint64_t> submit(std::shared_ptr<cluster::GenerateJob> job) override;
@@ -81,6 +83,9 @@ class EngineWorker final : public cluster::Worker {
   std::unique_ptr<runtime::Engine> engine_;
   std::unique_ptr<runtime::Driver> driver_;      // rank 0
   double read_bytes_per_s_ = 0;                  // of the machine, when it profiles
+  mutable std::mutex report_mutex_;              // of what follows: what report() tells
+  std::optional<cluster::EngineReport::Memory> memory_;
+  std::vector<const transport::Connection*> links_;   // of mesh_
 };
 
 }  // namespace exo

@@ -258,6 +258,13 @@ void Follower::ready(uint64_t memory_bytes) {
   implementation_->send(message);
 }
 
+void Follower::report(const NodeReport& report) {
+  if (implementation_->stop_.requested()) return;  // its last message has been sent, or is about to be
+  wire::FromMember message;
+  *message.mutable_report() = toWire(report);
+  implementation_->send(message);
+}
+
 Status Follower::awaitGo() { return implementation_->awaitGo(); }
 
 void Follower::failed(const Error& error, std::chrono::milliseconds grace) {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "executor/cluster/address.h"
+#include "executor/cluster/node_report.h"
 #include "executor/cluster/security.h"
 #include "executor/cluster/session.h"
 #include "executor/cluster/stop_signal.h"
@@ -43,6 +44,7 @@ class Follower {
   const Session& session() const;
   void loading(uint64_t done_bytes, uint64_t total_bytes);
   void ready(uint64_t memory_bytes);
+  void report(const NodeReport& report);
   /// Until every node is ready, or the end: there is no other limit, rank 0 has one.
   Status awaitGo();
   /// A failure of this node: rank 0 hears it at once and has `grace` to name the cause that this node may only see the

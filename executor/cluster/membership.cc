@@ -91,7 +91,12 @@ void Membership::received(uint32_t rank, const wire::FromMember& message) {
   }
   {
     const std::lock_guard lock(mutex_);
+    if (message.has_report()) {
+      places_[rank].report = fromWire(message.report());
+      return;   // no progress: who only reports may be stuck
+    }
     ++progress_;
+    if (message.has_loading()) places_[rank].loading = {message.loading().done_bytes(), message.loading().total_bytes()};
     if (message.has_ready()) places_[rank].ready = true;
   }
   changed_.notify_all();
@@ -109,6 +114,29 @@ void Membership::left(uint32_t rank, const std::string& cause) {
   if (!fatal) return;
   stop_.fail(makeError(ErrorCode::kPeerLost, ErrorScope::kJob, "lost ", describe(rank), " while ", serving ? "serving" : "loading",
                        ": ", cause));
+}
+
+void Membership::loading(uint64_t done_bytes, uint64_t total_bytes) {
+  const std::lock_guard lock(mutex_);
+  places_[0].loading = {done_bytes, total_bytes};
+}
+
+NodeState Membership::stateOf(uint32_t rank) const {
+  const bool here = rank == 0 || places_[rank].link != nullptr;
+  if (!epoch_begun_) return NodeState::kJoining;
+  if (!here) return NodeState::kLost;
+  if (stop_.requested()) return NodeState::kStopping;
+  return serving_ ? NodeState::kServing : NodeState::kLoading;
+}
+
+std::vector<MemberStatus> Membership::statuses() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<MemberStatus> statuses;
+  for (uint32_t rank = 0; rank < places_.size(); ++rank) {
+    MemberStatus& status = statuses.emplace_back(MemberStatus{.state = stateOf(rank), .report = places_[rank].report});
+    if (status.state == NodeState::kLoading) status.loading = places_[rank].loading;
+  }
+  return statuses;
 }
 
 std::vector<std::string> Membership::present() const {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "executor/cluster/control.pb.h"
+#include "executor/cluster/node_report.h"
 #include "executor/cluster/session.h"
 #include "executor/cluster/stop_signal.h"
 #include "ir/base/result.h"
@@ -52,6 +53,11 @@ class Membership {
   /// The member's connection ended. Before the epoch has begun its place becomes free again; afterwards all is over.
   void left(uint32_t rank, const std::string& cause);
 
+  /// How far rank 0 itself is in loading.
+  void loading(uint64_t done_bytes, uint64_t total_bytes);
+
+  /// Of every node by rank; rank 0's own has no report.
+  std::vector<MemberStatus> statuses() const;
   /// Names of the nodes that are here, this one first.
   std::vector<std::string> present() const;
 
@@ -68,7 +74,10 @@ class Membership {
     std::shared_ptr<MemberLink> link;  // null: not here
     std::string endpoint;
     bool ready = false;
+    std::optional<std::pair<uint64_t, uint64_t>> loading;  // done, total bytes
+    std::optional<NodeReport> report;
   };
+  NodeState stateOf(uint32_t rank) const;
   std::string missing() const;
   std::vector<std::shared_ptr<MemberLink>> links() const;
   void broadcast(const wire::ToMember& message) const;
@@ -79,7 +88,7 @@ class Membership {
   StopSignal& stop_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<Place> places_;       // by rank; that of rank 0 is unused
+  std::vector<Place> places_;       // by rank; rank 0 has no link and gives no report
   bool epoch_begun_ = false;
   bool serving_ = false;
   uint64_t progress_ = 0;           // messages of loading members

@@ -7,7 +7,7 @@
 
 namespace exo::cluster {
 
-enum class NodeState { kStarting, kJoining, kLoading, kServing, kStopping, kMeasuring };
+enum class NodeState { kStarting, kJoining, kLoading, kServing, kStopping, kMeasuring, kLost };
 const char* name(NodeState state);
 
 struct NodeInfo {

@@ -1,8 +1,11 @@
 #include "executor/cluster/run.h"
 
+#include <condition_variable>
 #include <mutex>
+#include <thread>
 
 #include "executor/cluster/follower.h"
+#include "executor/cluster/measure.h"
 #include "executor/cluster/service.h"
 
 namespace exo::cluster {
@@ -31,6 +34,40 @@ class Throttle {
   std::mutex mutex_;
   std::chrono::steady_clock::time_point next_ = {};
 };
+
+/// Does its work at once and then every second, in a thread of its own, for as long as it lives.
+class EverySecond {
+ public:
+  explicit EverySecond(std::function<void()> work)
+      : thread_([work = std::move(work)](const std::stop_token& stop) {
+          std::mutex mutex;
+          std::condition_variable_any never;
+          for (auto next = std::chrono::steady_clock::now(); !stop.stop_requested();) {
+            work();
+            // After a pause of the machine there is nothing to catch up with.
+            next = std::max(next + std::chrono::seconds(1), std::chrono::steady_clock::now());
+            std::unique_lock lock(mutex);
+            never.wait_until(lock, stop, next, [] { return false; });
+          }
+        }) {}
+
+ private:
+  std::jthread thread_;
+};
+
+NodeReport reportOf(const Worker& worker, NodeReader& machine) {
+  const double now = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return {worker.report(), residentBytes(), machine.read(now)};
+}
+
+/// Tells what all members say of themselves.
+std::function<void()> tellingOf(const Membership& membership, const Worker& worker, const NodeEvents& events) {
+  return [&membership, &worker, &events, machine = NodeReader()]() mutable {
+    std::vector<MemberStatus> members = membership.statuses();
+    members[0].report = reportOf(worker, machine);
+    events.members(members);
+  };
+}
 
 Error cancelled(const StopSignal& stop) {
   return stop.error().value_or(makeError(ErrorCode::kCancelled, "the cluster is stopping: ", stop.reason()));
@@ -75,6 +112,7 @@ Status lead(const NodeOptions& options, const Address& listen, Worker& worker, M
   server.setState(NodeState::kLoading);
   Throttle throttle([&](uint64_t done, uint64_t total) {
     if (options.events.loading) options.events.loading(done, total);
+    membership.loading(done, total);
   });
   EXO_TRY(worker.load(session, std::ref(throttle)));
   EXO_TRY(membership.awaitReady(options.load_patience));
@@ -95,6 +133,8 @@ Status runCoordinator(const NodeOptions& options, const Security& security, Work
                                                               .coordinator = {},
                                                               .peer_timeout = options.peer_timeout}));
   if (options.events.listening) options.events.listening(server->address());
+  std::optional<EverySecond> telling;
+  if (options.events.members) telling.emplace(tellingOf(membership, worker, options.events));
   Status status = lead(options, listen, worker, membership, *server, stop);
   if (!status.ok()) stop.fail(status.error());
   server->setState(NodeState::kStopping);
@@ -119,6 +159,7 @@ Status workAsFollower(const NodeOptions& options, const Address& listen, const S
                          .peer_timeout = options.peer_timeout};
   server.setState(NodeState::kJoining);
   EXO_ASSIGN(const auto follower, Follower::join(request, join, security, stop));
+  const EverySecond reporting([&worker, &follower, machine = NodeReader()]() mutable { follower->report(reportOf(worker, machine)); });
   server.setState(NodeState::kLoading);
   Throttle throttle([&](uint64_t done, uint64_t total) {
     if (options.events.loading) options.events.loading(done, total);

@@ -13,6 +13,7 @@
 #include "executor/cluster/generation.h"
 #include "executor/cluster/membership.h"
 #include "executor/cluster/node_info.h"
+#include "executor/cluster/node_report.h"
 #include "executor/cluster/security.h"
 #include "executor/cluster/session.h"
 #include "executor/cluster/stop_signal.h"
@@ -38,6 +39,8 @@ class Worker {
   virtual Status load(const Session& session, const Progress& progress) = 0;
   /// Bytes held after load().
   virtual uint64_t memoryBytes() const = 0;
+  /// What the engine holds and its links carry, as far as it is loaded. From any thread, at any time.
+  virtual EngineReport report() const = 0;
   /// Rank 0, after load(): carries out requests until the StopSignal. An error breaks the job and ends the node. Requests that
   /// still run then wait for finish().
   virtual Status serve() = 0;
@@ -58,6 +61,8 @@ struct NodeEvents {
   std::function<void(const Address& address)> listening;
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> loading;
   std::function<void(const NodeInfo& info, uint64_t memory_bytes)> ready;
+  /// Rank 0: all nodes by rank, once a second from its start to its end, from a thread that does nothing else.
+  std::function<void(const std::vector<MemberStatus>& members)> members;
 };
 
 struct NodeOptions {

@@ -69,6 +69,7 @@ const char* name(NodeState state) {
     case NodeState::kServing: return "serving";
     case NodeState::kStopping: return "stopping";
     case NodeState::kMeasuring: return "measuring";
+    case NodeState::kLost: return "lost";
   }
   return "unknown";
 }

@@ -13,6 +13,8 @@ namespace {
 // Details travel in a trailer, and gRPC's limit for all of them is 8 KiB.
 constexpr size_t kMaxMessageBytes = 3000;
 
+constexpr int kMaxLinks = 4096;   // of one node's report
+
 constexpr ErrorCode kCodes[] = {ErrorCode::kInvalidInput, ErrorCode::kUnsupported, ErrorCode::kNotFound,
                                 ErrorCode::kIo,           ErrorCode::kDoesNotFit,  ErrorCode::kTimeout,
                                 ErrorCode::kPeerLost,     ErrorCode::kCancelled,   ErrorCode::kMismatch};
@@ -100,6 +102,59 @@ Error fromGrpc(const grpc::Status& status, const std::string& peer) {
     default:
       return makeError(ErrorCode::kPeerLost, ErrorScope::kLink, "no connection to ", peer, ": ", message);
   }
+}
+
+wire::Report toWire(const NodeReport& report) {
+  wire::Report message;
+  if (const auto& held = report.engine.memory) {
+    wire::Report::Memory& memory = *message.mutable_memory();
+    memory.set_weights(held->weights);
+    memory.set_kv(held->kv);
+    memory.set_arena(held->arena);
+    memory.set_scratch(held->scratch);
+  }
+  for (const EngineReport::Link& each : report.engine.links) {
+    wire::Report::Link& link = *message.add_links();
+    link.set_to(each.to);
+    link.set_transport(each.transport);
+    link.set_why(clipped(each.why));
+    link.set_sent_bytes(each.sent_bytes);
+  }
+  message.set_resident_bytes(report.resident_bytes);
+  wire::Report::Machine& machine = *message.mutable_machine();
+  machine.set_processor(clipped(report.machine.processor));
+  machine.set_processors(report.machine.processors);
+  if (report.machine.processor_share) machine.set_processor_share(*report.machine.processor_share);
+  machine.set_memory_bytes(report.machine.memory_bytes);
+  machine.set_available_bytes(report.machine.available_bytes);
+  if (report.machine.temperature_c) machine.set_temperature_c(*report.machine.temperature_c);
+  if (report.machine.power_w) machine.set_power_w(*report.machine.power_w);
+  return message;
+}
+
+NodeReport fromWire(const wire::Report& message) {
+  const auto within = [](bool given, double value, double least, double most) {
+    return given && value >= least && value <= most ? std::optional(value) : std::nullopt;   // false for what is no number
+  };
+  NodeReport report;
+  if (message.has_memory()) {
+    const wire::Report::Memory& memory = message.memory();
+    report.engine.memory = EngineReport::Memory{memory.weights(), memory.kv(), memory.arena(), memory.scratch()};
+  }
+  for (int i = 0; i < std::min(message.links_size(), kMaxLinks); ++i) {
+    const wire::Report::Link& link = message.links(i);
+    report.engine.links.push_back({link.to(), printable(clipped(link.transport())), printable(clipped(link.why())), link.sent_bytes()});
+  }
+  report.resident_bytes = message.resident_bytes();
+  const wire::Report::Machine& machine = message.machine();
+  report.machine.processor = printable(clipped(machine.processor()));
+  report.machine.processors = std::max(0, machine.processors());
+  report.machine.processor_share = within(machine.has_processor_share(), machine.processor_share(), 0, 1);
+  report.machine.memory_bytes = machine.memory_bytes();
+  report.machine.available_bytes = machine.available_bytes();
+  report.machine.temperature_c = within(machine.has_temperature_c(), machine.temperature_c(), -273.15, 1000);
+  report.machine.power_w = within(machine.has_power_w(), machine.power_w(), 0, 1e6);
+  return report;
 }
 
 wire::GenerateRequest toWire(const GenerateRequest& request) {

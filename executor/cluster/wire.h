@@ -13,6 +13,7 @@
 #include "executor/cluster/generation.h"
 #include "executor/cluster/link_probe.h"
 #include "executor/cluster/measure.h"
+#include "executor/cluster/node_report.h"
 #include "executor/collectives/calibration.h"
 #include "ir/base/result.h"
 
@@ -33,6 +34,10 @@ Result<GenerateRequest> fromWire(const wire::GenerateRequest& request);
 
 wire::Done toWire(const GenerateStats& stats);
 GenerateStats fromWire(const wire::Done& done);
+
+wire::Report toWire(const NodeReport& report);
+/// Figures that are none become unknown; texts and lists are cut.
+NodeReport fromWire(const wire::Report& report);
 
 wire::MeasureReply toWire(const Measurement& measurement);
 Measurement fromWire(const wire::MeasureReply& reply);

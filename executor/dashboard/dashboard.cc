@@ -111,4 +111,10 @@ std::optional<File> find(std::string_view path, std::string_view accept_encoding
   return {};
 }
 
+std::vector<std::string> paths() {
+  std::vector<std::string> paths;
+  for (const Packed& packed : kFiles) paths.push_back("/" + std::string(packed.name));
+  return paths;
+}
+
 }  // namespace exo::dashboard

@@ -23,4 +23,7 @@ struct File {
 /// Nothing: there is no such file, and nothing else is to be sent in its place (views of the page are fragments).
 std::optional<File> find(std::string_view path, std::string_view accept_encoding);
 
+/// Of all files but "/", which is one of them by its name, too.
+std::vector<std::string> paths();
+
 }  // namespace exo::dashboard

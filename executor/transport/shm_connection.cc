@@ -70,7 +70,7 @@ Status ShmConnection::commit(uint64_t seq, size_t bytes) {
   Flag& flag = theirs_.flags[slotIndex(seq)];
   flag.bytes.store(bytes, std::memory_order_relaxed);
   flag.arrived.store(seq + 1, std::memory_order_release);
-  committedOne();
+  committedOne(bytes);
   ownNextSlot();
   return {};
 }

@@ -59,7 +59,7 @@ class SimulatedConnection final : public Connection {
     slot.bytes = bytes;
     slot.visible_ns = arrivalNs(seq, bytes);
     slot.arrived.store(seq + 1, std::memory_order_release);
-    committedOne();
+    committedOne(bytes);
     return {};
   }
   bool flushed() override { return true; }

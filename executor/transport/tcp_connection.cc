@@ -60,7 +60,7 @@ Status TcpConnection::commit(uint64_t seq, size_t bytes) {
   EXO_CHECK(seq == sendSequence() && bytes <= ring().slot_bytes && seq - credit_ < ring().num_slots);
   if (failure_) return *failure_;
   send_bytes_[slotIndex(seq)] = bytes;
-  committedOne();
+  committedOne(bytes);
   writeSome();
   if (failure_) return *failure_;
   return {};

@@ -13,6 +13,7 @@
 // Threads: one thread at a time per connection. No call blocks: waiting is waiter.h over these calls.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -60,6 +61,8 @@ class Connection {
   /// The next message to commit, and the next one to release: both go up by one each time.
   uint64_t sendSequence() const { return send_sequence_; }
   uint64_t receiveSequence() const { return receive_sequence_; }
+  /// Payload of all messages committed so far. From any thread.
+  uint64_t sentBytes() const { return sent_bytes_.load(std::memory_order_relaxed); }
 
   /// May slot `seq` be written? True for up to num_slots messages past the last credit. Polls for credits.
   virtual bool canSend(uint64_t seq) = 0;
@@ -83,7 +86,10 @@ class Connection {
 
  protected:
   size_t slotIndex(uint64_t seq) const { return static_cast<size_t>(seq % ring_.num_slots); }
-  void committedOne() { ++send_sequence_; }
+  void committedOne(size_t bytes) {
+    ++send_sequence_;
+    sent_bytes_.store(sent_bytes_.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
+  }
   void releasedOne() { ++receive_sequence_; }
 
  private:
@@ -93,6 +99,7 @@ class Connection {
   std::string why_;
   uint64_t send_sequence_ = 0;
   uint64_t receive_sequence_ = 0;
+  std::atomic<uint64_t> sent_bytes_ = 0;   // one thread writes
 };
 
 }  // namespace exo::transport

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the demo model: `make.py FOLDER` makes a Hugging Face model folder (llama, one layer, f32, about 3 MB).
+"""Writes the model made by hand: `make.py FOLDER` makes a Hugging Face model folder (llama, one layer, f32, about 3 MB).
 
 Nothing is trained. The weights are a lookup table of text.txt, written by hand in the terms of a transformer, so that
 the smallest model one can read says something readable, and every part of the way (tokenizer, rotary attention, KV

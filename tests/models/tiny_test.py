@@ -1,4 +1,4 @@
-"""tiny_test.py EXOC FOLDER: makes the demo model in FOLDER and asks it for every line of its text."""
+"""tiny_test.py EXOC FOLDER: makes the model in FOLDER and asks it for every line of its text."""
 import pathlib
 import shutil
 import subprocess

@@ -4,6 +4,8 @@
 
 #include <charconv>
 
+#include "executor/serve/dialects/cluster_routes.h"
+
 namespace exo::serve {
 namespace {
 
@@ -55,8 +57,10 @@ Result<FrontSettings> frontSettings(const FrontFlags& flags) {
   return settings;
 }
 
-Result<std::unique_ptr<Front>> Front::open(CompletionEngine& engine, const FrontSettings& settings) {
-  std::unique_ptr<Front> front(new Front(engine, settings.access));
+Front::Front(CompletionEngine& engine, const ClusterState& state, const http::AccessRules& access) : service_(engine, access) { service_.mount(clusterRoutes(engine, state)); }
+
+Result<std::unique_ptr<Front>> Front::open(CompletionEngine& engine, const ClusterState& state, const FrontSettings& settings) {
+  std::unique_ptr<Front> front(new Front(engine, state, settings.access));
   EXO_ASSIGN(front->server_, http::Server::start(settings.server, front->service_));
   front->service_.setServer(front->server_.get());
   return front;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "executor/serve/dialects/service.h"
+#include "executor/serve/state/cluster_state.h"
 
 namespace exo::serve {
 
@@ -27,8 +28,8 @@ Result<FrontSettings> frontSettings(const FrontFlags& flags);
 
 class Front {
  public:
-  /// `engine` outlives the front.
-  static Result<std::unique_ptr<Front>> open(CompletionEngine& engine, const FrontSettings& settings);
+  /// `engine` and `state` outlive the front.
+  static Result<std::unique_ptr<Front>> open(CompletionEngine& engine, const ClusterState& state, const FrontSettings& settings);
 
   /// "http://127.0.0.1:52415"
   std::string url() const;
@@ -36,7 +37,7 @@ class Front {
   void drain(std::chrono::milliseconds patience) { server_->drain(patience); }
 
  private:
-  Front(CompletionEngine& engine, const http::AccessRules& access) : service_(engine, access) {}
+  Front(CompletionEngine& engine, const ClusterState& state, const http::AccessRules& access);
 
   Service service_;
   std::unique_ptr<http::Server> server_;   // ends first

@@ -1,5 +1,7 @@
 #include "executor/serve/dialects/service.h"
 
+#include <iterator>
+
 #include "executor/serve/dialects/anthropic.h"
 #include "executor/serve/dialects/metrics_text.h"
 #include "executor/serve/dialects/ollama.h"
@@ -7,6 +9,7 @@
 #include "executor/serve/dialects/openai_completions.h"
 #include "executor/serve/dialects/openai_fields.h"
 #include "executor/serve/dialects/openai_models.h"
+#include "executor/serve/dialects/page.h"
 #include "executor/serve/dialects/responses.h"
 #include "executor/serve/dialects/tokenize.h"
 
@@ -76,8 +79,6 @@ Outcome<Json> refuseManaging(const Json&, const ModelInfo&) {
   return refuse("", "this server serves one model, and does not manage stored ones");
 }
 
-bool isPublic(const std::string& path) { return path == "/" || path == "/health"; }
-
 ApiError accessError(http::Access access) {
   const bool key = access == http::Access::kNoKey || access == http::Access::kBadKey;
   return {key ? ApiError::Kind::kUnauthorized : ApiError::Kind::kForbidden, http::explain(access), ""};
@@ -99,7 +100,8 @@ Service::Service(CompletionEngine& engine, http::AccessRules access) : engine_(e
     return [make](http::Request request, const std::string&, ExchangePtr exchange) { respondJson(*exchange, contextOf(request), dump(make())); };
   };
 
-  add("GET", {"/health"}, [this](http::Request request, const std::string&, ExchangePtr exchange) { health(engine_, request, *exchange); });
+  mount(pageRoutes());
+  mount({{"GET", "/health", [this](const http::Request& request, const std::string&, const ExchangePtr& exchange) { health(engine_, request, *exchange); }, http::Key::kNo}});
   add("GET", {"/metrics"}, [this](http::Request, const std::string&, ExchangePtr exchange) {
     const http::Server* server = server_;
     exchange->respond(http::textResponse(200, metricsText(engine_.metrics(), engine_.state(), server ? server->stats() : http::ServerStats{}), "text/plain; version=0.0.4; charset=utf-8"));
@@ -121,7 +123,7 @@ Service::Service(CompletionEngine& engine, http::AccessRules access) : engine_(e
   const auto generates_ollama = [this](ReadJob read) {
     return [this, read](http::Request request, const std::string&, ExchangePtr exchange) { generateOllama(engine_, request, std::move(exchange), read); };
   };
-  add("GET", {"/", "/ollama"}, [](http::Request request, const std::string&, ExchangePtr exchange) {
+  add("GET", {"/ollama"}, [](http::Request request, const std::string&, ExchangePtr exchange) {
     http::Response response = http::textResponse(200, "Ollama is running");   // the words that clients look for
     for (http::Header& header : contextOf(request).headers) response.headers.push_back(std::move(header));
     exchange->respond(std::move(response));
@@ -143,6 +145,8 @@ Service::Service(CompletionEngine& engine, http::AccessRules access) : engine_(e
   }
 }
 
+void Service::mount(std::vector<http::Route> routes) { std::move(routes.begin(), routes.end(), std::back_inserter(routes_)); }
+
 std::optional<http::Response> Service::admit(const http::Request& head) {
   const auto refuse = [&](const ApiError& error) {
     RequestContext context = contextOf(head);
@@ -159,8 +163,9 @@ std::optional<http::Response> Service::admit(const http::Request& head) {
     for (http::Header& header : http::corsHeaders(head)) response.headers.push_back(std::move(header));
     return response;
   }
-  if (const http::Access access = http::checkKey(access_, head); access != http::Access::kAllowed && !isPublic(head.path)) return refuse(accessError(access));
   const http::RouteMatch match = http::findRoute(routes_, head.method, head.path);
+  const bool is_open = match.route && match.route->key == http::Key::kNo;   // what there is beside is nobody's business without a key
+  if (const http::Access access = http::checkKey(access_, head); access != http::Access::kAllowed && !is_open) return refuse(accessError(access));
   if (match.route) return std::nullopt;
   if (match.allowed.empty()) return refuse({ApiError::Kind::kNotFound, "there is nothing at " + head.path, ""});
   http::Response response = refuse({ApiError::Kind::kWrongMethod, head.path + " takes " + match.allowed + ", not " + head.method, ""});

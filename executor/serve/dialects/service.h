@@ -19,6 +19,8 @@ class Service final : public http::Handler {
 
   /// For /metrics: the server that this serves, once it runs.
   void setServer(const http::Server* server) { server_ = server; }
+  /// More paths; before the server starts.
+  void mount(std::vector<http::Route> routes);
 
   std::optional<http::Response> admit(const http::Request& head) override;
   void handle(http::Request request, std::shared_ptr<http::Exchange> exchange) override;

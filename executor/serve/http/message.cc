@@ -70,6 +70,7 @@ const char* reasonPhrase(int status) {
   switch (status) {
     case 200: return "OK";
     case 204: return "No Content";
+    case 304: return "Not Modified";
     case 400: return "Bad Request";
     case 401: return "Unauthorized";
     case 403: return "Forbidden";
@@ -101,7 +102,7 @@ Result<Target> parseTarget(std::string_view target) {
 
 std::string responseHead(const Response& response, size_t body_bytes, After after) {
   std::string head = headBegin(response);
-  if (response.status != 204) head += "Content-Length: " + std::to_string(body_bytes) + "\r\n";
+  if (response.status != 204 && response.status != 304) head += "Content-Length: " + std::to_string(body_bytes) + "\r\n";
   return head + connectionLine(after);
 }
 

@@ -3,13 +3,14 @@
 namespace exo::serve::http {
 namespace {
 
-bool hasRest(const Route& route) { return route.pattern.ends_with("/*"); }
+bool hasRest(const Route& route) { return route.pattern.find('*') != std::string::npos; }
 
 bool covers(const Route& route, const std::string& path, std::string& rest) {
   if (!hasRest(route)) return route.pattern == path;
-  const size_t prefix = route.pattern.size() - 1;
-  if (path.size() <= prefix || path.compare(0, prefix, route.pattern, 0, prefix) != 0) return false;
-  rest = path.substr(prefix);
+  const size_t star = route.pattern.find('*');
+  const std::string before = route.pattern.substr(0, star), behind = route.pattern.substr(star + 1);
+  if (path.size() <= before.size() + behind.size() || !path.starts_with(before) || !path.ends_with(behind)) return false;
+  rest = path.substr(before.size(), path.size() - before.size() - behind.size());
   return true;
 }
 

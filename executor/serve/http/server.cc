@@ -411,7 +411,7 @@ void Session::plain(Response response) {
   on_gone_ = nullptr;
   timers_.clear();
   std::string bytes = responseHead(response, response.body.size(), after());
-  if (!head_only_ && response.status != 204) bytes += response.body;
+  if (!head_only_ && response.status != 204 && response.status != 304) bytes += response.body;
   send(std::move(bytes));
 }
 
@@ -465,7 +465,8 @@ void Session::after(milliseconds delay, std::function<void()> work) {
   if (state_ != State::kHandling && state_ != State::kStreaming) return;
   auto timer = std::make_shared<asio::steady_timer>(shared_.io, delay);
   timers_.push_back(timer);
-  timer->async_wait([self = shared_from_this(), work = std::move(work), number = exchange_number_](error_code error) {
+  timer->async_wait([self = shared_from_this(), work = std::move(work), number = exchange_number_, weak = std::weak_ptr(timer)](error_code error) {
+    std::erase(self->timers_, weak.lock());
     if (!error && self->exchange_number_ == number && (self->state_ == State::kHandling || self->state_ == State::kStreaming)) work();
   });
 }

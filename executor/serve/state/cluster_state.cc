@@ -53,19 +53,29 @@ json modelJson(const ModelInfo& model) {
           {"has_chat_template", model.chat_template != nullptr}};
 }
 
+template <class T>
+json orNull(const std::optional<T>& value) {
+  return value ? json(*value) : json();
+}
+
+json toJson(const cluster::NodeReading& r) {
+  return {{"processor", r.processor}, {"processors", r.processors}, {"processor_share", orNull(r.processor_share)}, {"memory_bytes", r.memory_bytes},
+          {"available_bytes", r.available_bytes}, {"temperature_c", orNull(r.temperature_c)}, {"power_w", orNull(r.power_w)}};
+}
+
 json toJson(const NodeMemory& m) { return {{"weights", m.weights}, {"kv", m.kv}, {"arena", m.arena}, {"scratch", m.scratch}}; }
 
 json toJson(const NodeStatus& node) {
   json out{{"name", node.name}, {"state", node.state}, {"resident_bytes", node.resident_bytes > 0 ? json(node.resident_bytes) : json()}, {"loading", nullptr}, {"memory", nullptr}, {"reading", nullptr}};
   if (node.loading) out["loading"] = {{"done_bytes", node.loading->first}, {"total_bytes", node.loading->second}};
   if (node.memory) out["memory"] = toJson(*node.memory);
-  if (node.reading) out["reading"] = serve::toJson(*node.reading);
+  if (node.reading) out["reading"] = toJson(*node.reading);
   return out;
 }
 
 json toJson(const LinkStatus& link) {
   return {{"from", link.from}, {"to", link.to}, {"transport", link.transport}, {"why", text(link.why)},
-          {"sent_bytes_per_s", link.sent_bytes_per_s ? json(*link.sent_bytes_per_s) : json()}};
+          {"sent_bytes_per_s", orNull(link.sent_bytes_per_s)}};
 }
 
 const char* stateName(RequestStatus::State state) {

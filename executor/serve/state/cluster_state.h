@@ -14,9 +14,9 @@
 #include <nlohmann/json.hpp>
 
 #include "codegen/plan.pb.h"
+#include "executor/cluster/node_reading.h"
 #include "executor/serve/completion.h"
 #include "executor/serve/state/board.h"
-#include "executor/serve/state/node_reading.h"
 #include "executor/serve/state/series.h"
 #include "ir/base/result.h"
 
@@ -34,7 +34,7 @@ struct NodeStatus {
   std::optional<std::pair<uint64_t, uint64_t>> loading;  // done, total bytes
   std::optional<NodeMemory> memory;
   uint64_t resident_bytes = 0;          // of the process; 0: not known
-  std::optional<NodeReading> reading;
+  std::optional<cluster::NodeReading> reading;
 };
 
 /// A link in use.

@@ -134,7 +134,7 @@ Status VerbsConnection::commit(uint64_t seq, size_t bytes) {
       {kWrite, local(&outbox_.flags[slot].words), remote(&inbox_.flags[slot].words), sizeof(Flag::words), told ? Signal::kYes : Signal::kNo}};
   queue_->post(std::span(transfers).subspan(bytes == 0 ? 1 : 0));
   slot_requests_[slot] = queue_->posted();
-  committedOne();
+  committedOne(bytes);
   if (queue_->failure()) return lost(queue_->failure()->code, "cannot be reached: " + queue_->failure()->why);
   return {};
 }

@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <condition_variable>
 #include <future>
+#include <mutex>
 
 #include "executor/cluster/client.h"
 #include "executor/transport/socket.h"
@@ -131,6 +133,31 @@ TEST(Cluster, ThreeNodesJoinServeAndStopTogether) {
     const Status status = node->result();
     EXPECT_TRUE(status.ok()) << status.error();
     EXPECT_TRUE(contains(node->stop.reason(), "the test asks")) << node->stop.reason();
+  }
+}
+
+TEST(Cluster, RankZeroHearsOfEveryNode) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<MemberStatus> heard;
+  NodeOptions options = fakeNode(0, 2, kAnyPort, kAnyPort);
+  options.events.members = [&](const std::vector<MemberStatus>& members) {
+    const std::lock_guard lock(mutex);
+    heard = members;
+    changed.notify_all();
+  };
+  Node first(std::move(options), Security::loopbackOnly());
+  const Address address = first.start().address();
+  Node second(fakeNode(1, 2, kAnyPort, address), Security::loopbackOnly());
+  second.start();
+  std::unique_lock lock(mutex);
+  const bool all = changed.wait_for(lock, 20s, [&] { return heard.size() == 2 && heard[0].state == NodeState::kServing && heard[1].report; });
+  ASSERT_TRUE(all);
+  for (const MemberStatus& member : heard) {
+    EXPECT_EQ(member.report->engine.memory->weights, 1000u);
+    EXPECT_EQ(member.report->engine.links[0].sent_bytes, 77u);
+    EXPECT_GT(member.report->resident_bytes, 1'000'000u);
+    EXPECT_GE(member.report->machine.processors, 1);
   }
 }
 

@@ -32,6 +32,7 @@ class FakeWorker : public Worker {
     return {};
   }
   uint64_t memoryBytes() const override { return 1234; }
+  EngineReport report() const override { return {EngineReport::Memory{1000, 200, 30, 4}, {{.to = 0, .transport = "tcp", .why = "fake", .sent_bytes = 77}}}; }
   Status follow() override {
     const auto start = std::chrono::steady_clock::now();
     while (!stop_.requested()) {

@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -238,6 +240,84 @@ TEST(MembershipSteps, LoadingWithoutProgressEnds) {
   ready.mutable_ready();
   membership.received(1, ready);
   EXPECT_TRUE(membership.awaitReady(100ms).ok());
+}
+
+TEST(MembershipSteps, TellsHowFarEveryNodeIs) {
+  const Roster roster = twoNodes();
+  StopSignal stop;
+  Membership membership(roster, stop);
+  using Done = std::optional<std::pair<uint64_t, uint64_t>>;
+  const auto states = [&] { return std::pair(membership.statuses()[0].state, membership.statuses()[1].state); };
+  EXPECT_EQ(states(), std::pair(NodeState::kJoining, NodeState::kJoining));
+  ASSERT_TRUE(membership.enter(helloOfB(), "127.0.0.1", std::make_shared<RecordingLink>()).ok());
+  ASSERT_TRUE(membership.gather("127.0.0.1:2/boot/unix", 0ms).ok());
+  EXPECT_EQ(states(), std::pair(NodeState::kLoading, NodeState::kLoading));
+  membership.loading(1, 9);
+  wire::FromMember message;
+  message.mutable_loading()->set_done_bytes(3);
+  message.mutable_loading()->set_total_bytes(8);
+  membership.received(1, message);
+  EXPECT_EQ(membership.statuses()[0].loading, Done({1, 9}));
+  EXPECT_EQ(membership.statuses()[1].loading, Done({3, 8}));
+  EXPECT_FALSE(membership.statuses()[1].report);
+  message.mutable_report()->set_resident_bytes(77);
+  membership.received(1, message);
+  EXPECT_EQ(membership.statuses()[1].report->resident_bytes, 77u);
+  membership.go();
+  EXPECT_EQ(states(), std::pair(NodeState::kServing, NodeState::kServing));
+  EXPECT_FALSE(membership.statuses()[1].loading);
+  membership.left(1, "it went");
+  EXPECT_EQ(states(), std::pair(NodeState::kStopping, NodeState::kLost));
+}
+
+TEST(MembershipSteps, ReportsAreNoProgress) {
+  const Roster roster = twoNodes();
+  StopSignal stop;
+  Membership membership(roster, stop);
+  ASSERT_TRUE(membership.enter(helloOfB(), "127.0.0.1", std::make_shared<RecordingLink>()).ok());
+  ASSERT_TRUE(membership.gather("127.0.0.1:2/boot/unix", 0ms).ok());
+  std::atomic<bool> over = false;
+  std::thread reports([&] {
+    wire::FromMember message;
+    message.mutable_report();
+    while (!over) membership.received(1, message);
+  });
+  EXPECT_FALSE(membership.awaitReady(100ms).ok());
+  over = true;
+  reports.join();
+}
+
+TEST(Reports, TravelWholeAndAreNotBelievedBlindly) {
+  NodeReport report{.resident_bytes = 7};
+  report.engine = {EngineReport::Memory{1, 2, 3, 4}, {{.to = 2, .transport = "tcp", .why = "no verbs", .sent_bytes = 99}}};
+  report.machine = {.processor = "caf\xe9", .processors = 4, .processor_share = 0.5, .memory_bytes = 10, .available_bytes = 5, .temperature_c = 61.5};
+  const NodeReport got = fromWire(toWire(report));
+  EXPECT_EQ(got.resident_bytes, 7u);
+  EXPECT_EQ(got.engine.memory->kv, 2u);
+  EXPECT_EQ(got.engine.memory->scratch, 4u);
+  ASSERT_EQ(got.engine.links.size(), 1u);
+  EXPECT_EQ(got.engine.links[0].why, "no verbs");
+  EXPECT_EQ(got.engine.links[0].sent_bytes, 99u);
+  EXPECT_EQ(got.machine.processor, "caf\xe9");
+  EXPECT_EQ(got.machine.processor_share, 0.5);
+  EXPECT_EQ(got.machine.temperature_c, 61.5);
+  EXPECT_EQ(got.machine.power_w, std::nullopt);
+  EXPECT_FALSE(fromWire(wire::Report()).engine.memory);
+
+  wire::Report wild;
+  wild.mutable_machine()->set_processor_share(std::nan(""));
+  wild.mutable_machine()->set_power_w(-1);
+  wild.mutable_machine()->set_temperature_c(INFINITY);
+  wild.mutable_machine()->set_processors(-3);
+  wild.mutable_machine()->set_processor(std::string(100'000, 'x') + "\n");
+  for (int i = 0; i < 10'000; ++i) wild.add_links();
+  const NodeReport tame = fromWire(wild);
+  EXPECT_EQ(tame.machine.processor_share, std::nullopt);
+  EXPECT_EQ(tame.machine.power_w, std::nullopt);
+  EXPECT_EQ(tame.machine.temperature_c, std::nullopt);
+  EXPECT_EQ(tame.machine.processors, 0);
+  EXPECT_LT(tame.machine.processor.size(), 4000u);
+  EXPECT_LE(tame.engine.links.size(), 4096u);
 }
 
 TEST(Measure, IsQuickAndPlausible) {

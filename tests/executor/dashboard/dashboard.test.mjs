@@ -1,24 +1,19 @@
 // The dashboard in a browser, against the mock server and the state of real plans.
 //   EXO_FIXTURE=dashboard_fixture EXO_FIXTURES=DIR (NAME.json of each plan) EXO_SCREENSHOTS=DIR node --test dashboard.test.mjs
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { launch, open } from './browser.mjs';
+import { accessible, everyView, kViews, launch, open, ready, shoot, show } from './browser.mjs';
+import { checker } from './contract.mjs';
 import { startMock } from './mock_server.mjs';
 
 const require = createRequire(join(process.env.EXO_NODE_MODULES, 'x.js'));
 const { chromium } = require('playwright-core');
-const Ajv = require('ajv');
-const axeSource = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 
 const program = process.env.EXO_FIXTURE;
-const shots = process.env.EXO_SCREENSHOTS;
-mkdirSync(shots, { recursive: true });
-
 const kPlans = ['one', 'three', 'moe', 'sixteen', 'pipeline'];
-const kViews = ['cluster', 'plan', 'performance', 'chat', 'models'];
 const fixtures = Object.fromEntries(kPlans.map((name) => [name, JSON.parse(readFileSync(join(process.env.EXO_FIXTURES, `${name}.json`), 'utf8'))]));
 
 let browser;
@@ -36,42 +31,15 @@ async function dashboard(t, fixture, { mock: mockOptions = {}, hash = '', ...opt
   return { mock, ...opened };
 }
 
-const ready = (page) => page.getByRole('status').filter({ hasText: 'serving' }).waitFor();
-const show = async (page, view) => {
-  await page.getByRole('navigation').getByRole('link', { name: view, exact: true }).click();
-};
-
-async function accessible(page, where) {
-  // Debuggers' evaluation is not bound by the page's policy, so axe runs beside it.
-  await page.evaluate(axeSource);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  assert.deepEqual(violations.map((one) => `${where}: ${one.id}: ${one.nodes.map((node) => `${node.target} ${node.failureSummary}`).join(' | ')}`), []);
-}
-
-const shoot = (page, name) => page.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
-
 test('what the server sends is what its schema says', () => {
-  const schema = JSON.parse(readFileSync(process.env.EXO_STATE_SCHEMA, 'utf8'));
-  const ajv = new Ajv({ strict: false });
-  ajv.addSchema(schema);
-  const check = (type, data, where) => {
-    const validate = ajv.getSchema(`cluster_state#/$defs/${type}`);
-    assert.ok(validate(data), `${where}: ${ajv.errorsText(validate.errors)}`);
-  };
+  const check = checker();
   for (const [name, fixture] of Object.entries(fixtures)) {
     check('State', fixture.state, name);
     check('Series', fixture.series, name);
     for (const event of fixture.events) check('Change', event.data, `${name} ${event.id}`);
   }
-  const validate = ajv.getSchema('cluster_state#/$defs/State');
-  assert.ok(!validate({ ...fixtures.one.state, surprise: 1 }), 'the schema would take anything');
+  assert.throws(() => check('State', { ...fixtures.one.state, surprise: 1 }, ''), 'the schema would take anything');
 });
-
-const kLooks = {
-  light: { colorScheme: 'light', width: 1360, height: 900 },
-  dark: { colorScheme: 'dark', width: 1360, height: 900 },
-  phone: { colorScheme: 'light', width: 390, height: 844 },
-};
 
 for (const [fixture, count] of [['one', 1], ['three', 3], ['sixteen', 16]]) {
   // What is wrong with contrast or names is so with any number of nodes: all of it is looked at with three.
@@ -79,19 +47,8 @@ for (const [fixture, count] of [['one', 1], ['three', 3], ['sixteen', 16]]) {
   test(`${count} nodes: the views in both themes and on a phone`, async (t) => {
     const { page, problems } = await dashboard(t, fixture);
     await ready(page);
-    for (const view of thorough ? kViews : ['cluster', 'plan', 'performance']) {
-      await show(page, view[0].toUpperCase() + view.slice(1));
-      await page.getByRole('heading', { level: 1 }).first().waitFor({ state: 'attached' });
-      for (const [look, { colorScheme, ...size }] of Object.entries(kLooks)) {
-        await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-        await page.setViewportSize(size);
-        await page.waitForTimeout(150); // observers of size and theme draw anew
-        if (thorough ? look !== 'phone' || view === 'plan' : look === 'light') await accessible(page, `${fixture} ${view} ${look}`);
-        await shoot(page, `${fixture}-${view}-${look}`);
-        const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-        assert.ok(overflow <= 0, `${fixture} ${view} ${look}: ${overflow} px wider than the window`);
-      }
-    }
+    const isLookedAt = (view, look) => (thorough ? look !== 'phone' || view === 'plan' : look === 'light');
+    await everyView(page, fixture, thorough ? kViews : ['cluster', 'plan', 'performance'], isLookedAt);
     problems();
   });
 }

@@ -79,7 +79,7 @@ std::vector<NodeStatus> nodes(const plan::Plan& plan, int second) {
     status.memory = NodeMemory{held.weight_bytes, held.kv_bytes, held.arena_bytes, 8u << 20};
     status.resident_bytes = held.weight_bytes + held.kv_bytes + held.arena_bytes + (120u << 20);
     // Every fourth machine is one without sensors, as virtual machines are.
-    NodeReading reading{.processor = "AMD Ryzen 9 7950X 16-Core Processor", .processors = node.cores() > 0 ? static_cast<int>(node.cores()) : 8};
+    cluster::NodeReading reading{.processor = "AMD Ryzen 9 7950X 16-Core Processor", .processors = node.cores() > 0 ? static_cast<int>(node.cores()) : 8};
     reading.processor_share = 0.35 + 0.5 * load(second) * (node.rank() % 2 ? 0.8 : 1);
     reading.memory_bytes = static_cast<uint64_t>(memory);
     reading.available_bytes = static_cast<uint64_t>(memory * 0.9) - status.resident_bytes;

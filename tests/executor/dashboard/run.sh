@@ -44,4 +44,18 @@ plan pipeline qwen3-235b-a22b --nodes "$tests/plans/sixteen.json" --strategy tp2
 
 export EXO_CHROMIUM=$chromium EXO_NODE_MODULES=$work/dashboard/node_modules EXO_FIXTURE=$fixture EXO_FIXTURES=$work/fixtures \
   EXO_SCREENSHOTS=$work/screenshots EXO_STATE_SCHEMA=$source_dir/executor/serve/state/cluster_state.schema.json
+echo "== a mock server"
 node --test "${@:5}" "$tests/dashboard.test.mjs"
+
+# A model that answers, with a template that leaves the user's words as they are.
+rm -rf "$work/tiny"
+python3 "$source_dir/models/tiny/make.py" "$work/tiny" >/dev/null
+python3 - "$work/tiny/tokenizer_config.json" <<'PYTHON'
+import json, sys
+config = json.load(open(sys.argv[1]))
+config["chat_template"] = "{{ messages[-1].content }}"
+json.dump(config, open(sys.argv[1], "w"))
+PYTHON
+echo "the-right-key" >"$work/keys"
+echo "== real servers"
+EXO_EXOC=$exoc EXO_MODEL=$work/tiny EXO_KEY_FILE=$work/keys node --test "${@:5}" "$tests/server.test.mjs"

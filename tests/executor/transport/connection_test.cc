@@ -84,6 +84,8 @@ TEST_P(Link, SlotsAreAlignedAndNotOverrun) {
     sendBytes(from, pattern(seq, 512));
   }
   EXPECT_FALSE(from.canSend(3));
+  EXPECT_EQ(from.sentBytes(), 3 * 512u);
+  EXPECT_EQ(to.sentBytes(), 0u);
   for (uint64_t seq = 0; seq < 3; ++seq) {
     EXPECT_TRUE(arrives(to));
     EXPECT_EQ(reinterpret_cast<uintptr_t>(to.receiveSlot(seq).data()) % 64, 0u);

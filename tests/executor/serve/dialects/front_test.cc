@@ -34,7 +34,8 @@ TEST(Front, AnswersAtItsUrl) {
   testing::ScriptedEngine engine(testing::testModel(testing::kPlainTemplate));
   auto settings = frontSettings({.address = "127.0.0.1:0", .origins = "https://a.example,https://b.example", .hosts = "desk.lan"});
   EXPECT_EQ(settings->access.origins, (std::vector<std::string>{"https://a.example", "https://b.example"}));
-  const auto front = Front::open(engine, *settings);
+  const ClusterState state({}, nullptr, engine.model(), "test", 0);
+  const auto front = Front::open(engine, state, *settings);
   ASSERT_TRUE(front.ok());
   const std::string url = (*front)->url();
   ASSERT_TRUE(url.starts_with("http://127.0.0.1:")) << url;

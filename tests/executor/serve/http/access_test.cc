@@ -61,6 +61,13 @@ TEST(Router, ExactBeforeRest) {
   EXPECT_EQ(findRoute(routes, "GET", "/v1/model").allowed, "");
 }
 
+TEST(Router, AStarInTheMiddle) {
+  const std::vector<Route> routes = {{"POST", "/requests/*/cancel", {}}};
+  EXPECT_EQ(findRoute(routes, "POST", "/requests/17/cancel").rest, "17");
+  EXPECT_EQ(findRoute(routes, "POST", "/requests/a/b/cancel/").rest, "a/b");
+  for (const char* path : {"/requests//cancel", "/requests/cancel", "/requests/17", "/requests/17/cancelled", "/v1/requests/17/cancel"}) EXPECT_EQ(findRoute(routes, "POST", path).route, nullptr) << path;
+}
+
 TEST(ContentCoding, OrderAndLimits) {
   EXPECT_EQ(*decodeContent("abc", " identity , IDENTITY", 10), "abc");
   EXPECT_EQ(decodeContent("abc", "gzip", 10).error().code(), ErrorCode::kInvalidInput);

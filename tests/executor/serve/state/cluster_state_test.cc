@@ -68,7 +68,7 @@ TEST(ClusterStateTest, AnUnknownEventIdGetsEverything) {
 TEST(ClusterStateTest, NodesTellWhatIsKnownOfThem) {
   ClusterState state = stateOf();
   NodeStatus loading{.name = "desk", .state = "loading", .loading = {{3, 9}}};
-  NodeStatus serving{.name = "mini", .state = "serving", .memory = {{10, 20, 30, 40}}, .resident_bytes = 99, .reading = NodeReading{.processors = 4}};
+  NodeStatus serving{.name = "mini", .state = "serving", .memory = {{10, 20, 30, 40}}, .resident_bytes = 99, .reading = cluster::NodeReading{.processors = 4}};
   state.publish({.time = 1, .nodes = {loading, serving}, .links = {{"desk", "mini", "tcp", "", 12.5}}});
   const json out = json::parse(state.snapshot());
   EXPECT_EQ(out["nodes"][0]["loading"]["total_bytes"], 9);

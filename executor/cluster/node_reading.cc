@@ -1,4 +1,4 @@
-#include "executor/serve/state/node_reading.h"
+#include "executor/cluster/node_reading.h"
 
 #include <algorithm>
 #include <array>
@@ -6,9 +6,7 @@
 #include <sstream>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
-namespace exo::serve {
+namespace exo::cluster {
 namespace {
 
 namespace fs = std::filesystem;
@@ -85,11 +83,6 @@ std::optional<double> joules(const fs::path& powercap) {
   return sum;
 }
 
-template <class T>
-nlohmann::json orNull(const std::optional<T>& value) {
-  return value ? nlohmann::json(*value) : nlohmann::json();
-}
-
 }  // namespace
 
 NodeReading NodeReader::read(double seconds) {
@@ -127,9 +120,4 @@ NodeReading NodeReader::read(double seconds) {
   return reading;
 }
 
-nlohmann::json toJson(const NodeReading& r) {
-  return {{"processor", r.processor}, {"processors", r.processors}, {"processor_share", orNull(r.processor_share)}, {"memory_bytes", r.memory_bytes},
-          {"available_bytes", r.available_bytes}, {"temperature_c", orNull(r.temperature_c)}, {"power_w", orNull(r.power_w)}};
-}
-
-}  // namespace exo::serve
+}  // namespace exo::cluster

@@ -7,9 +7,7 @@
 #include <optional>
 #include <string>
 
-#include <nlohmann/json_fwd.hpp>
-
-namespace exo::serve {
+namespace exo::cluster {
 
 struct NodeReading {
   std::string processor;                     // its name
@@ -19,7 +17,6 @@ struct NodeReading {
   std::optional<double> temperature_c;       // of the processor
   std::optional<double> power_w;             // of its packages since the reading before; most systems tell it to root only
 };
-nlohmann::json toJson(const NodeReading& reading);
 
 /// Reads /proc, hwmon and powercap below `root`. Not thread-safe; a reading takes well below a millisecond.
 class NodeReader {
@@ -40,4 +37,4 @@ class NodeReader {
   std::optional<Energy> energy_before_;
 };
 
-}  // namespace exo::serve
+}  // namespace exo::cluster
