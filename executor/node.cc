@@ -130,7 +130,9 @@ uint64_t EngineWorker::memoryBytes() const {
 
 Status EngineWorker::serve() {
   const auto ends = stop_.onStop([this] { serving_.stop(); });
-  return serving_.run(*driver_);
+  EXO_TRY(serving_.run(*driver_));
+  stop_.stop("drained");   // unless it is the stop that ended it
+  return {};
 }
 
 void EngineWorker::finish(const Error& error) { serving_.finish(error); }
