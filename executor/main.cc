@@ -7,7 +7,9 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
+#include <mutex>
 #include <thread>
 
 #include "codegen/plan.h"
@@ -47,6 +49,7 @@ DEFINE_string(api_key_file, "", "file with one key per line; who asks over HTTP 
 DEFINE_string(http_origins, "", "origins of web pages that may ask, with commas; others than this server's own are refused");
 DEFINE_string(http_hosts, "", "names by which this server is asked for, with commas, besides its address and localhost");
 DEFINE_bool(http_without_key, false, "let everybody who reaches --http use the model");
+DEFINE_double(drain_timeout, 60, "seconds for which a server that is told to end (SIGINT, SIGTERM) finishes the answers it has begun; a second signal ends it without");
 DEFINE_string(profile, "", "write what every thread did in every step to this file at the end, for Perfetto or chrome://tracing");
 DEFINE_bool(die_with_parent, false, "end at once when the process that started this one ends");
 DEFINE_int32(status_fd, -1, "descriptor to write events to, as lines of JSON");
@@ -57,12 +60,13 @@ namespace {
 
 constexpr int kFailed = 1, kBadInput = 2;  // exit codes
 constexpr std::chrono::seconds kEndPatience{8};  // of an orderly end: then the process ends anyhow
+constexpr std::chrono::seconds kFlushPatience{3};  // for the last bytes of answers to reach their clients
 constexpr double kMaxSeconds = 86'400;
 
 const std::vector<std::string> kFlags = {"plan",         "node",         "listen",    "coordinator", "threads",         "isa",
                                          "model",        "weights_from_peer", "random_weights", "secret_file", "join_timeout", "peer_timeout", "step_timeout",
                                          "cache_dir",    "weight_cache_dir", "transport",    "tune", "rdma_device", "die_with_parent", "status_fd", "measure_only", "profile",
-                                         "http", "api_key_file", "http_origins", "http_hosts", "http_without_key"};
+                                         "http", "api_key_file", "http_origins", "http_hosts", "http_without_key", "drain_timeout"};
 
 std::string helpText() {
   return std::string("exo-exec ") + kVersion +
@@ -75,7 +79,8 @@ std::string helpText() {
          "  exo-exec --plan=plan --node=n1 --listen=127.0.0.1:0 --coordinator=127.0.0.1:52416\n"
          "  exo-exec --measure_only --listen=192.168.1.10:52416 --secret_file=cluster.key\n\n"
          "Exit codes: 0 after an orderly stop (SIGINT, SIGTERM, or one of any other node), 1 for a failure at run time (a lost\n"
-         "node, a full memory), 2 for bad input (flags, plan, model, secret).\n";
+         "node, a full memory), 2 for bad input (flags, plan, model, secret). The node that serves finishes the answers it has begun\n"
+         "first, for at most --drain_timeout; a second signal ends them.\n";
 }
 
 Result<std::chrono::milliseconds> seconds(const char* flag, double value) {
@@ -196,8 +201,50 @@ Result<Shown> show(const plan::Plan& plan, EngineWorker& worker, const serve::Fr
   return shown;
 }
 
+/// What the first signal begins, where something is served. Threads: any.
+class Draining {
+ public:
+  /// `begin` returns whether there is anything to wait for; it is called until the end of the scope.
+  class Scope {
+   public:
+    Scope(Draining& draining, std::function<bool()> begin, std::chrono::milliseconds patience) : draining_(draining) { draining_.set(std::move(begin), patience); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+    ~Scope() { draining_.set(nullptr, {}); }
+
+   private:
+    Draining& draining_;
+  };
+
+  /// How long to wait for it; nothing if there is nothing to wait for.
+  std::optional<std::chrono::milliseconds> begin() {
+    const std::lock_guard lock(mutex_);
+    if (!begin_ || !begin_()) return std::nullopt;
+    return patience_;
+  }
+
+ private:
+  void set(std::function<bool()> begin, std::chrono::milliseconds patience) {
+    const std::lock_guard lock(mutex_);
+    begin_ = std::move(begin);
+    patience_ = patience;
+  }
+
+  std::mutex mutex_;
+  std::function<bool()> begin_;
+  std::chrono::milliseconds patience_{0};
+};
+
+bool beginDraining(EngineWorker& worker) {
+  if (worker.completions().state() != serve::EngineState::kServing) return false;
+  const serve::Metrics metrics = worker.completions().metrics();
+  LOG(INFO) << "draining: " << metrics.running + metrics.waiting << " requests are finished first; another signal ends them";
+  worker.drain();
+  return true;
+}
+
 /// `began` turns true when everything given was good, and the node starts.
-Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::StopSignal& stop, bool& began) {
+Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::StopSignal& stop, Draining& draining, bool& began) {
   if (FLAGS_plan.empty() || FLAGS_node.empty()) return invalid("--plan and --node are needed (--help shows examples)");
   EXO_ASSIGN(const plan::Plan plan, loadPlan(FLAGS_plan));
   EXO_ASSIGN(std::optional<uint64_t> seed, parseSeed("random_weights", FLAGS_random_weights));
@@ -205,6 +252,7 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   EXO_ASSIGN(cluster::NodeOptions options, nodeOptions(plan, seed, pipe));
   EXO_ASSIGN(const EngineWorkerOptions engine, workerOptions(pipe));
   EXO_ASSIGN(const std::optional<serve::FrontSettings> http, frontFlags());
+  EXO_ASSIGN(const std::chrono::milliseconds drain_timeout, seconds("drain_timeout", FLAGS_drain_timeout));
   const std::string directory = FLAGS_model.empty() ? plan.model_directory() : FLAGS_model;
   std::unique_ptr<TensorSource> weights;
   if (FLAGS_weights_from_peer) {
@@ -221,7 +269,12 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
     EXO_ASSIGN(shown, show(plan, worker, *http, options, stop, pipe));
   }
   began = true;
-  const Status ended = cluster::runNode(options, security, worker, stop);
+  const Status ended = [&] {
+    std::optional<Draining::Scope> scope;
+    if (shown.front) scope.emplace(draining, [&] { return beginDraining(worker); }, drain_timeout);
+    return cluster::runNode(options, security, worker, stop);
+  }();
+  if (shown.front) shown.front->drain(kFlushPatience);
   const Status written = FLAGS_profile.empty() ? Status{} : worker.writeProfile(FLAGS_profile);
   return ended.ok() ? written : ended;
 }
@@ -235,20 +288,31 @@ Status runMeasuring(const cluster::Security& security, StatusPipe& pipe, cluster
   return cluster::runMeasureOnly(options, security, stop);
 }
 
-/// SIGINT and SIGTERM end all nodes in order; a second signal, or an end that takes too long, ends this process.
-void watchSignals(cluster::StopSignal& stop) {
+/// SIGINT and SIGTERM end all nodes in order, after the answers that are being made, if there are such: then a second signal ends all nodes
+/// without waiting for them. One more, or an end that takes too long, ends this process.
+void watchSignals(cluster::StopSignal& stop, Draining& draining) {
   static sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every later thread
   ::signal(SIGPIPE, SIG_IGN);
-  std::thread([&stop] {
+  std::thread([&stop, &draining] {
     // The first signal may come when another node has asked for the end already: that end stays an orderly one.
-    bool signalled = false;
-    for (int number = 0; ::sigwait(&signals, &number) == 0; signalled = true) {
-      if (signalled) ::_exit(128 + number);
-      stop.stop(number == SIGINT ? "interrupted" : "terminated");
+    bool drained = false, stopped = false;
+    for (int number = 0; ::sigwait(&signals, &number) == 0;) {
+      if (stopped) ::_exit(128 + number);
+      const char* reason = number == SIGINT ? "interrupted" : "terminated";
+      const auto patience = drained ? std::nullopt : draining.begin();
+      drained = true;
+      if (patience) {
+        std::thread([&stop, reason, patience] {
+          if (!stop.waitFor(*patience)) stop.stop(reason);
+        }).detach();
+        continue;
+      }
+      stopped = true;
+      stop.stop(reason);
     }
   }).detach();
   std::thread([&stop] {
@@ -289,14 +353,15 @@ int run(const std::vector<std::string>& arguments) {
   }
   // For the detached threads, which never end.
   static cluster::StopSignal& stop = *new cluster::StopSignal();
-  watchSignals(stop);
+  static Draining& draining = *new Draining();
+  watchSignals(stop, draining);
   StatusPipe pipe(FLAGS_status_fd);
   if (FLAGS_status_fd >= 0) FLAGS_minloglevel = google::WARNING;  // the parent tells what there is to tell
   bool began = false;
   const Result<cluster::Security> security = securityFlag();
   status = !security.ok() ? Status(security.error())
            : FLAGS_measure_only ? runMeasuring(*security, pipe, stop, began)
-                                : runPlan(*security, pipe, stop, began);
+                                : runPlan(*security, pipe, stop, draining, began);
   if (status.ok()) return 0;
   pipe.error(status.error());
   if (FLAGS_status_fd < 0) std::cerr << "exo-exec" << (FLAGS_node.empty() ? "" : " " + FLAGS_node) << ": " << status.error() << std::endl;

@@ -143,7 +143,9 @@ cluster::EngineReport EngineWorker::report() const {
 
 Status EngineWorker::serve() {
   const auto ends = stop_.onStop([this] { serving_.stop(); });
-  return serving_.run(*driver_);
+  EXO_TRY(serving_.run(*driver_));
+  stop_.stop("drained");   // unless it is the stop that ended it
+  return {};
 }
 
 void EngineWorker::finish(const Error& error) { serving_.finish(error); }

@@ -60,6 +60,8 @@ class EngineWorker final : public cluster::Worker {
 
   /// Rank 0's, for the worker's life: what dialects submit to. It takes requests from the start and begins with them in serve().
   serve::CompletionEngine& completions() { return serving_; }
+  /// Rank 0, from any thread, in serve(): takes no more requests, finishes those it has, and then ends the cluster in order.
+  void drain() { serving_.drain(); }
 
   /// After the last step: a trace of all of them (runtime/profile.h).
   Status writeProfile(const std::filesystem::path& path) const;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "executor/serve/metrics.h"
+#include "executor/serve/model_vocabulary.h"
 #include "executor/serve/sampling.h"
 #include "executor/serve/token_constraint.h"
 #include "frontend/template/chat_template.h"
@@ -132,6 +133,7 @@ struct ModelInfo {
   std::shared_ptr<const ChatTemplate> chat_template;             // null: the model has none
   std::vector<int32_t> eos_ids;
   std::optional<int32_t> bos_id;
+  SharedVocabulary vocabulary;                                   // valid where there is a tokenizer
 };
 
 enum class EngineState { kLoading, kServing, kDraining, kStopped, kFailed };

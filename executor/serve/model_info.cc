@@ -33,6 +33,7 @@ ModelInfo modelInfoOf(const plan::Plan& plan, const std::string& directory, cons
   info.chat_template = loadTemplate(directory, warn);
   info.eos_ids.assign(plan.eos_ids().begin(), plan.eos_ids().end());
   if (plan.has_bos_id()) info.bos_id = plan.bos_id();
+  if (info.tokenizer) info.vocabulary = vocabularyOf(info.tokenizer, info.eos_ids);
   return info;
 }
 

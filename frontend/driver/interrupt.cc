@@ -7,10 +7,13 @@ namespace exo {
 
 namespace {
 
-std::atomic<bool> interrupted = false;  // the one thing a signal handler may touch
+// All that the signal handler touches.
+std::atomic<bool> interrupted = false;
+std::atomic<int> signals = 0, signals_counted = 1;
 
 void onSignal(int) {
-  if (interrupted.exchange(true)) ::_exit(130);
+  interrupted = true;
+  if (++signals > signals_counted) ::_exit(130);
 }
 
 void install(void (*handler)(int)) {
@@ -21,13 +24,17 @@ void install(void (*handler)(int)) {
 
 }  // namespace
 
-Interrupt::Interrupt() {
+Interrupt::Interrupt(int counted) {
   interrupted = false;
+  signals = 0;
+  signals_counted = counted;
   install(onSignal);
 }
 
 Interrupt::~Interrupt() { install(SIG_DFL); }
 
 const std::atomic<bool>* Interrupt::flag() const { return &interrupted; }
+
+int Interrupt::count() const { return signals; }
 
 }  // namespace exo

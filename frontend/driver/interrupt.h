@@ -1,4 +1,4 @@
-// SIGINT, SIGTERM and SIGHUP as a flag, so that everything ends in order; a second one ends the process at once.
+// SIGINT, SIGTERM and SIGHUP as a flag, so that everything ends in order; one too many ends the process at once.
 #pragma once
 
 #include <atomic>
@@ -8,11 +8,14 @@ namespace exo {
 /// Installs the handlers; one at a time per process. The destructor restores the default ones.
 class Interrupt {
  public:
-  Interrupt();
+  /// `counted`: so many signals are only counted; the next ends the process.
+  explicit Interrupt(int counted = 1);
   ~Interrupt();
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
+  /// True from the first signal on.
   const std::atomic<bool>* flag() const;
+  int count() const;
 };
 
 }  // namespace exo

@@ -200,6 +200,20 @@ Status LocalCluster::waitFor(const std::function<bool()>& done, const char* what
   return {};
 }
 
+void LocalCluster::drain(const std::function<bool()>& hurry) {
+  const Child& first = *children_.at(0);
+  ::kill(first.pid, SIGTERM);
+  bool hurried = false;
+  auto until = steady_clock::time_point::max();
+  while (!first.ended && steady_clock::now() < until) {
+    readEvents(milliseconds(50));
+    if (hurried || !hurry()) continue;
+    hurried = true;
+    ::kill(first.pid, SIGTERM);
+    until = steady_clock::now() + end_patience_;
+  }
+}
+
 void LocalCluster::stop() {
   for (const auto& child : children_) {
     if (child->pid > 0) ::kill(child->pid, SIGTERM);

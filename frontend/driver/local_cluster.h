@@ -44,6 +44,9 @@ class LocalCluster {
     std::string node, to, transport, why;
   };
   const std::vector<Link>& links() const { return links_; }
+  /// The first rank, which serves, finishes what it has begun (its --drain_timeout bounds that) and ends; so do the others. Returns
+  /// then, or soon after `hurry` turns true: it gives up what it has begun.
+  void drain(const std::function<bool()>& hurry);
   /// The first error a node has reported so far, or nothing: the cause behind a connection that broke.
   std::optional<Error> failure();
 

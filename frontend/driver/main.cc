@@ -9,6 +9,7 @@
 #include "frontend/config/suggest.h"
 #include "frontend/driver/commands/commands.h"
 #include "frontend/driver/commands/local_nodes.h"
+#include "frontend/driver/commands/server_flags.h"
 #include "frontend/flags/flags.h"
 #include "ir/base/version.h"
 
@@ -33,6 +34,13 @@ std::vector<Command> commands() {
       {"serve", "MODEL_OR_PLAN", "Starts the nodes on this machine and serves the OpenAI, Anthropic and Ollama APIs until it is interrupted; prints the address.",
        "  exoc serve ~/models/Qwen3-0.6B --quant q8\n  exoc serve Qwen/Qwen3-0.6B --nodes 2 --max_sequences 8 --http 127.0.0.1:8080\n  exoc serve plan --http 0.0.0.0:52415 --api_key_file keys\n",
        with(with(compileFlags(), localNodeFlags()), serveFlags()), runServe},
+      {"chat", "[MODEL [MESSAGE]]", "Talks to a model of a running server: a conversation on a terminal, one answer in a pipe or to a message given here.",
+       "  exoc chat\n  exoc chat Qwen3-0.6B --system \"Be brief.\" --verbose\n  exoc chat Qwen3-0.6B \"Why is the sky blue?\"\n  git diff | exoc chat Qwen3-0.6B \"What does this change do?\"\n",
+       with(serverClientFlags(), {"system", "think", "temperature", "top_p", "top_k", "seed", "max_tokens", "verbose"}), runChat},
+      {"ls", "", "Lists the models that a running server has.", "  exoc ls\n  exoc ls --server http://10.0.0.1:52415 --api_key_file key --json\n", with(serverClientFlags(), {"json"}), runLs},
+      {"ps", "", "Lists the models that a running server has loaded, with memory and requests.", "  exoc ps\n  exoc ps --json\n", with(serverClientFlags(), {"json"}), runPs},
+      {"load", "MODEL", "Has a running server load a model.", "  exoc load Qwen/Qwen3-0.6B\n", serverClientFlags(), runLoad},
+      {"unload", "MODEL", "Has a running server let go of a model, when its answers are finished.", "  exoc unload Qwen/Qwen3-0.6B\n", serverClientFlags(), runUnload},
       {"dump", "PLAN", "Shows the sharded IR of a plan.", "  exoc dump plan\n  exoc dump plan --node n1\n  exoc dump plan --format dot | dot -Tsvg > block.svg\n", {"pass", "node", "format", "block"}, runDump},
       {"verify", "PLAN", "Proves that the plan covers every weight, meets every message and overlaps no live buffers; with weights, also runs it against one node.",
        "  exoc verify plan\n", {"static_only", "threads", "isa", "timeout"}, runVerify},

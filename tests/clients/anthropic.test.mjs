@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
-import { cancelled, hello, model, startServer, weatherSchema } from './server.mjs';
+import { cancelled, checkPlace, hello, model, placeSchema, startServer, weatherSchema } from './server.mjs';
 
 const server = startServer();
 const client = (options = {}) => new Anthropic({ baseURL: server.url, apiKey: 'any', ...options });
@@ -36,6 +36,16 @@ test('a tool call and its result', async () => {
     const messages = [...request.messages, { role: 'assistant', content: message.content }, { role: 'user', content: [{ type: 'tool_result', tool_use_id: call.id, content: '21' }] }];
     const second = await client().messages.create({ model, max_tokens: 100, messages, tools });
     assert.equal(second.content[0].text, 'It is 21 degrees.');
+  }
+});
+
+test('calls that must be made', async () => {
+  const go = [{ name: 'go_to', input_schema: placeSchema }];
+  for (const tool_choice of [{ type: 'any' }, { type: 'tool', name: 'go_to' }, { type: 'any', disable_parallel_tool_use: true }]) {
+    const message = await client().messages.create({ model, max_tokens: 900, messages: user('improvise'), tools: go, tool_choice });
+    const call = message.content.find((block) => block.type === 'tool_use');
+    assert.equal(call.name, 'go_to');
+    checkPlace(call.input);
   }
 });
 

@@ -4,8 +4,8 @@ import { test } from 'node:test';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { ChatOpenAI } from '@langchain/openai';
-import { generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
-import { hello, model, startServer, weatherSchema } from './server.mjs';
+import { generateObject, generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
+import { checkPlace, hello, model, placeSchema, startServer, weatherSchema } from './server.mjs';
 
 const server = startServer();
 const models = () => ({
@@ -39,4 +39,13 @@ test('LangChain, whole and streamed', async () => {
   assert.equal(text, hello);
   const tools = [{ type: 'function', function: { name: 'get_weather', parameters: weatherSchema } }];
   assert.deepEqual((await chat.bindTools(tools).invoke('weather?')).tool_calls[0].args, { city: 'Paris' });
+});
+
+test('objects of a schema, by a model that improvises', async () => {
+  for (const [name, language_model] of Object.entries(models())) {
+    const { object } = await generateObject({ model: language_model, prompt: 'improvise', schema: jsonSchema(placeSchema), maxRetries: 0 });
+    checkPlace(object);
+  }
+  const chat = new ChatOpenAI({ model, apiKey: 'any', configuration: { baseURL: `${server.url}/v1` }, maxRetries: 0 });
+  for (const method of ['jsonSchema', 'functionCalling']) checkPlace(await chat.withStructuredOutput(placeSchema, { method, name: 'place' }).invoke('improvise'));
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Ollama } from 'ollama';
-import { cancelled, hello, model, startServer, weatherSchema } from './server.mjs';
+import { cancelled, checkPlace, hello, model, placeSchema, startServer, weatherSchema } from './server.mjs';
 
 const server = startServer();
 const clients = () => [new Ollama({ host: server.url }), new Ollama({ host: `${server.url}/ollama` })];
@@ -44,10 +44,21 @@ test('models', async () => {
   assert.equal((await client.pull({ model })).status, 'success');
 });
 
+test('answers of a form', async () => {
+  const [client] = clients();
+  for (const format of [placeSchema, 'json']) {
+    const { message } = await client.chat({ model, messages: user('improvise'), format });
+    const value = JSON.parse(message.content);
+    if (format === placeSchema) checkPlace(value);
+    const { response } = await client.generate({ model, prompt: 'improvise', format });
+    assert.equal(typeof JSON.parse(response), 'object');
+  }
+});
+
 test('errors', async () => {
   const [client] = clients();
   await assert.rejects(client.chat({ model: 'llama3', messages: user('Hi') }), (error) => error.status_code === 404 && /not found/.test(error.message));
-  await assert.rejects(client.chat({ model, messages: user('Hi'), format: 'json' }), (error) => error.status_code === 400);
+  await assert.rejects(client.chat({ model, messages: user('Hi'), format: { type: 'hiccup' } }), (error) => error.status_code === 400);
   await assert.rejects(async () => {
     for await (const _ of await client.chat({ model, messages: user('break'), stream: true }));
   }, /node b is gone/);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
-import { cancelled, hello, model, startServer, weatherSchema } from './server.mjs';
+import { cancelled, checkPlace, hello, model, placeSchema, startServer, weatherSchema } from './server.mjs';
 
 const server = startServer();
 const client = (options = {}) => new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'any', ...options });
@@ -103,10 +103,37 @@ test('responses call tools', async () => {
   assert.equal((await client().responses.create({ model, input, tools: [tool] })).output_text, 'It is 21 degrees.');
 });
 
+test('answers of a form, by a model that improvises', async () => {
+  for (let seed = 0; seed < 10; ++seed) {
+    const response_format = { type: 'json_schema', json_schema: { name: 'place', strict: true, schema: placeSchema } };
+    const answer = await client().chat.completions.create({ model, seed, messages: user('improvise'), response_format });
+    checkPlace(JSON.parse(answer.choices[0].message.content));
+    const parsed = await client().chat.completions.parse({ model, seed, messages: user('improvise'), response_format });
+    checkPlace(JSON.parse(parsed.choices[0].message.content));
+    const { output_text } = await client().responses.create({ model, input: 'improvise', text: { format: { type: 'json_schema', name: 'place', strict: true, schema: placeSchema } } });
+    checkPlace(JSON.parse(output_text));
+  }
+});
+
+test('calls that must be made, with strict arguments', async () => {
+  const strict = [{ type: 'function', function: { name: 'go_to', strict: true, parameters: placeSchema } }];
+  for (const tool_choice of ['required', { type: 'function', function: { name: 'go_to' } }]) {
+    const request = { model, messages: user('improvise'), tools: strict, tool_choice, parallel_tool_calls: false };
+    for (const answer of [await client().chat.completions.create(request), await client().chat.completions.stream(request).finalChatCompletion()]) {
+      const [call] = answer.choices[0].message.tool_calls;
+      assert.equal(call.function.name, 'go_to');
+      checkPlace(JSON.parse(call.function.arguments));
+    }
+  }
+  const tools = [{ type: 'function', name: 'go_to', strict: true, parameters: placeSchema }];
+  const { output } = await client().responses.create({ model, input: 'improvise', tools, tool_choice: 'required' });
+  checkPlace(JSON.parse(output.find((item) => item.type === 'function_call').arguments));
+});
+
 test('errors are the exceptions of the SDK', async () => {
   const chat = (content, more = {}) => client({ maxRetries: 0 }).chat.completions.create({ model, messages: user(content), ...more });
   await assert.rejects(chat('Hi', { temperature: 7 }), (error) => error instanceof OpenAI.BadRequestError && error.param === 'temperature');
-  await assert.rejects(chat('Hi', { response_format: { type: 'json_object' } }), OpenAI.BadRequestError);
+  await assert.rejects(chat('Hi', { response_format: { type: 'json_schema', json_schema: { name: 'x', schema: { type: 'hiccup' } } } }), OpenAI.BadRequestError);
   await assert.rejects(chat('Hi', { model: 'gpt-5' }), (error) => error instanceof OpenAI.NotFoundError && error.code === 'model_not_found');
   await assert.rejects(chat('be busy', { stream: true }), OpenAI.RateLimitError);
   await assert.rejects(chat('be too long'), (error) => error.code === 'context_length_exceeded');

@@ -17,6 +17,7 @@ Script scriptFor(const std::string& prompt) {
   const auto says = [&](const char* word) { return prompt.find(word) != std::string::npos; };
   if (says("be busy")) return {.refusal = Refusal{Refusal::Reason::kQueueFull, "the queue is full", milliseconds(10)}};
   if (says("be too long")) return {.refusal = Refusal{Refusal::Reason::kPromptTooLong, "", milliseconds(0), 5000, 1000}};
+  if (says("improvise")) return {.pieces = {"nothing was asked of this answer"}, .improvises = true};
   if (says("break")) return {.pieces = {"so ", "far"}, .every = milliseconds(5), .reason = FinishReason::kError, .error = makeError(ErrorCode::kPeerLost, ErrorScope::kJob, "node b is gone")};
   if (says("talk forever")) return {.pieces = {"bla "}, .endless = true, .every = milliseconds(5)};
   if (says("<|im_start|>tool\n")) return {.pieces = {"It is ", "21 degrees."}};

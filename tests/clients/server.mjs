@@ -1,4 +1,5 @@
 // Starts the server under test (EXO_TEST_SERVER) for one file of tests, and ends it with them.
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { after, before } from 'node:test';
 import { createInterface } from 'node:readline';
@@ -32,3 +33,17 @@ export async function cancelled(server, count) {
 
 export const hello = 'Hello there, wörld 🙂.';
 export const weatherSchema = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+
+/** For answers of a form: bounded, so that a model that improvises comes to an end. */
+export const placeSchema = {
+  type: 'object',
+  properties: { city: { type: 'string', maxLength: 10 }, floors: { type: 'integer', minimum: -3, maximum: 200 }, kind: { enum: ['town', 'village'] } },
+  required: ['city', 'floors', 'kind'],
+  additionalProperties: false,
+};
+export function checkPlace(place) {
+  assert.deepEqual(Object.keys(place), ['city', 'floors', 'kind']);
+  assert.ok(typeof place.city === 'string' && [...place.city].length <= 10);
+  assert.ok(Number.isInteger(place.floors) && place.floors >= -3 && place.floors <= 200);
+  assert.ok(place.kind === 'town' || place.kind === 'village');
+}

@@ -6,13 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "executor/serve/answer_marks.h"
+
 namespace exo::serve {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char *kThink = kReasoningMark, *kEndThink = "</think>", *kToolCall = "<tool_call>", *kEndToolCall = "</tool_call>";
-constexpr const char *kMistralCalls = "[TOOL_CALLS]", *kMistralArgs = "[ARGS]", *kPythonTag = "<|python_tag|>";
+using namespace marks;
 constexpr const char* kSpace = " \t\r\n";
 
 /// The first row whose `with` is in the template and whose `without` is not.

@@ -24,7 +24,6 @@ struct AnswerFormat {
 AnswerFormat answerFormatOf(const std::string& chat_template);
 /// What a tool call begins with; null for kNone.
 const char* toolMark(ToolFormat format);
-inline constexpr const char* kReasoningMark = "<think>";
 
 struct ToolCall {
   std::string name;

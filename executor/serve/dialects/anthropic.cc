@@ -5,7 +5,6 @@
 namespace exo::serve {
 namespace {
 
-constexpr const char* kNeedsGrammar = "needs constrained decoding, which this server does not do";
 // Claude Code puts a line that changes with every request before its system prompt; with it no prompt would begin like another.
 constexpr const char* kBillingHeader = "x-anthropic-billing-header:";
 constexpr int64_t kMinThinkingBudget = 1024;
@@ -199,23 +198,24 @@ Outcome<Json> readMessages(const Fields& body) {
   return messages;
 }
 
-Outcome<Json> readTools(const Fields& body) {
-  Json tools = Json::array();
+Check readTools(const Fields& body, ChatInput& input) {
   EXO_ASSIGN(const Json* given, body.array("tools"));
-  if (!given) return tools;
+  if (!given) return std::monostate{};
   for (const Json& entry : *given) {
-    EXO_ASSIGN(const Fields tool, Fields::of(entry, "tools[" + std::to_string(tools.size()) + "]"));
+    EXO_ASSIGN(const Fields tool, Fields::of(entry, "tools[" + std::to_string(input.tools.size()) + "]"));
     EXO_TRY(tool.refuseUnless("type", {"custom"}, "tools that run on the server are not known here"));
     EXO_ASSIGN(const std::string name, tool.neededText("name"));
     EXO_ASSIGN(const auto description, tool.text("description"));
     EXO_ASSIGN(const Json* schema, tool.object("input_schema"));
     if (!schema) return refuse(tool.pathOf("input_schema"), "is missing");
+    EXO_ASSIGN(const auto strict, tool.flag("strict"));
+    if (strict.value_or(false)) input.form.strict.push_back(name);
     Json function = {{"name", name}};
     if (description) function["description"] = *description;
     function["parameters"] = *schema;
-    tools.push_back({{"type", "function"}, {"function", std::move(function)}});
+    input.tools.push_back({{"type", "function"}, {"function", std::move(function)}});
   }
-  return tools;
+  return std::monostate{};
 }
 
 Check readToolChoice(const Fields& body, ChatInput& input) {
@@ -223,10 +223,15 @@ Check readToolChoice(const Fields& body, ChatInput& input) {
   if (!given) return std::monostate{};
   const Fields choice(*given, "tool_choice");
   EXO_ASSIGN(const std::string type, choice.neededText("type"));
-  EXO_TRY(choice.refuseUnless("disable_parallel_tool_use", {false}, "at most one tool call: that needs constrained decoding, which this server does not do"));
-  if (type == "any" || type == "tool") return refuse("tool_choice", "a call that must be made ", kNeedsGrammar);
-  if (type != "auto" && type != "none") return refuse("tool_choice.type", "expected auto, any, tool or none, got \"", type, "\"");
+  EXO_ASSIGN(const auto single, choice.flag("disable_parallel_tool_use"));
+  input.form.parallel = !single.value_or(false);
   if (type == "none") input.tools = Json::array();
+  if (type == "any") return mustCall(nullptr, input.tools, "tool_choice", input.form);
+  if (type == "tool") {
+    EXO_ASSIGN(const std::string name, choice.neededText("name"));
+    return mustCall(&name, input.tools, "tool_choice", input.form);
+  }
+  if (type != "auto" && type != "none") return refuse("tool_choice.type", "expected auto, any, tool or none, got \"", type, "\"");
   return std::monostate{};
 }
 
@@ -246,28 +251,30 @@ Check readThinking(const Fields& body, std::optional<int64_t> max_tokens, ChatIn
 }
 
 Check readOutputConfig(const Fields& body, ChatInput& input) {
-  EXO_TRY(body.refuseUnless("output_format", {}, std::string("output of a given form ") + kNeedsGrammar));
+  EXO_ASSIGN(const Json* format, body.object("output_format"));
+  EXO_TRY(readJsonFormat(format, "output_format", nullptr, input.form));
   EXO_ASSIGN(const Json* given, body.object("output_config"));
   if (!given) return std::monostate{};
   const Fields config(*given, "output_config");
-  EXO_TRY(config.refuseUnless("format", {}, std::string("output of a given form ") + kNeedsGrammar));
+  EXO_ASSIGN(const Json* inner_format, config.object("format"));
+  EXO_TRY(readJsonFormat(inner_format, "output_config.format", nullptr, input.form));
   EXO_ASSIGN(const auto effort, config.text("effort"));
   if (effort) input.reasoning_effort = *effort;
   return std::monostate{};
 }
 
-Outcome<ChatPrompt> readPrompt(const Fields& body, const ModelInfo& model, std::optional<int64_t> max_tokens) {
+Outcome<ChatInput> readInput(const Fields& body, const ModelInfo& model, std::optional<int64_t> max_tokens) {
   EXO_TRY(checkModelName(body, model));
   EXO_TRY(body.refuseUnless("mcp_servers", {Json::array()}, "this server calls no others"));
   EXO_TRY(body.refuseUnless("container", {}, "this server has no containers"));
   ChatInput input;
   EXO_ASSIGN(input.messages, readMessages(body));
-  EXO_ASSIGN(input.tools, readTools(body));
+  EXO_TRY(readTools(body, input));
   EXO_TRY(readToolChoice(body, input));
   EXO_TRY(readThinking(body, max_tokens, input));
   EXO_TRY(readOutputConfig(body, input));
   input.continue_final_message = endsWithAssistant(input.messages);
-  return renderChat(model, input);
+  return input;
 }
 
 Check readSampling(const Fields& body, CompletionRequest& request) {
@@ -293,12 +300,14 @@ Outcome<Job> readAnthropicMessage(const Json& json, const ModelInfo& model, Repl
   if (!request.max_tokens) return refuse("max_tokens", "is missing");
   EXO_TRY(readSampling(body, request));
   EXO_ASSIGN(const auto stream, body.flag("stream"));
-  EXO_ASSIGN(ChatPrompt prompt, readPrompt(body, model, request.max_tokens));
+  EXO_ASSIGN(const ChatInput input, readInput(body, model, request.max_tokens));
+  EXO_ASSIGN(ChatPrompt prompt, renderChat(model, input));
   request.label = identity.id;
   request.prompt = std::move(prompt.tokens);
   request.special_text = prompt.special_text;
   Job job;
   job.requests.push_back(std::move(request));
+  EXO_TRY(constrain(job.requests, prompt.grammar, input.form, model));
   job.parser = std::move(prompt.parser);
   job.stream = stream.value_or(false);
   job.reply = std::make_unique<MessageReply>(std::move(identity));
@@ -306,7 +315,8 @@ Outcome<Job> readAnthropicMessage(const Json& json, const ModelInfo& model, Repl
 }
 
 Outcome<Json> countAnthropicTokens(const Json& json, const ModelInfo& model) {
-  EXO_ASSIGN(const ChatPrompt prompt, readPrompt(Fields(json), model, std::nullopt));
+  EXO_ASSIGN(const ChatInput input, readInput(Fields(json), model, std::nullopt));
+  EXO_ASSIGN(const ChatPrompt prompt, renderChat(model, input));
   return Json{{"input_tokens", prompt.tokens.size()}};
 }
 

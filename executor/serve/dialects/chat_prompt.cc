@@ -1,5 +1,7 @@
 #include "executor/serve/dialects/chat_prompt.h"
 
+#include "executor/serve/answer_marks.h"
+
 namespace exo::serve {
 namespace {
 
@@ -101,11 +103,14 @@ Outcome<ChatPrompt> renderChat(const ModelInfo& model, const ChatInput& input) {
     prompt.special_text = isSpecial(*model.tokenizer, toolMark(format.tools));
   }
   prompt.parser.reasoning = format.reasoning;
-  prompt.special_text |= format.reasoning && isSpecial(*model.tokenizer, kReasoningMark);
-  prompt.parser.starts_in_reasoning = format.reasoning && withoutEndSpace(text.text).ends_with(kReasoningMark);
+  prompt.special_text |= format.reasoning && isSpecial(*model.tokenizer, marks::kThink);
+  prompt.parser.starts_in_reasoning = format.reasoning && withoutEndSpace(text.text).ends_with(marks::kThink);
   auto tokens = model.tokenizer->encode(text, tokenizer::AddSpecial::kNo);   // the template writes bos itself
   if (!tokens.ok()) return refuse("messages", tokens.error().message());
   prompt.tokens = std::move(*tokens);
+  const bool may_reason = format.reasoning && !withoutEndSpace(text.text).ends_with(marks::kEndThink);
+  EXO_ASSIGN(prompt.grammar, answerGrammar(input.form, input.tools, {prompt.parser.tools, may_reason, prompt.parser.starts_in_reasoning}));
+  if (prompt.grammar && input.continue_final_message) return refuse("messages", "an answer that is begun cannot be held to a form; end with a message of the user");
   return prompt;
 }
 

@@ -2,7 +2,7 @@
 // that of OpenAI's chat completions, which templates are written for.
 #pragma once
 
-#include "executor/serve/dialects/answer_parser.h"
+#include "executor/serve/dialects/answer_form.h"
 #include "executor/serve/dialects/fields.h"
 
 namespace exo::serve {
@@ -18,15 +18,18 @@ struct ChatInput {
   std::string reasoning_effort;                  // for templates that know the word; empty: none given
   bool add_generation_prompt = true;
   bool continue_final_message = false;           // the answer goes on with the text of the last message
+  AnswerForm form;
 };
 
 struct ChatPrompt {
   std::vector<int32_t> tokens;
   AnswerParserOptions parser;
   bool special_text = false;                     // for CompletionRequest::special_text
+  std::optional<Grammar> grammar;                // of the whole answer; for constrain()
 };
 
-/// Errors: no template, one that refuses the messages (its own words), tools or reasoning that it has no place for.
+/// Errors: no template, one that refuses the messages (its own words), tools or reasoning that it has no place for, a form that cannot
+/// be had.
 Outcome<ChatPrompt> renderChat(const ModelInfo& model, const ChatInput& input);
 /// Only the text, as the template has it; quoted is what came from the messages.
 Outcome<QuotedText> renderChatText(const ModelInfo& model, const ChatInput& input);

@@ -12,7 +12,6 @@ namespace {
 
 // The release whose API this is; clients compare it.
 constexpr const char* kApiVersion = "0.12.6";
-constexpr const char* kNeedsGrammar = "needs constrained decoding, which this server does not do";
 
 std::string nowWithNanoseconds() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
@@ -171,9 +170,19 @@ Check checkKeepAlive(const Fields& body) {
 }
 
 Check refuseCommon(const Fields& body) {
-  EXO_TRY(body.refuseUnless("format", {""}, std::string("output of a given form ") + kNeedsGrammar));
   EXO_TRY(body.refuseUnless("truncate", {false}, "prompts that are too long are refused, never cut"));
   EXO_TRY(body.refuseUnless("shift", {false}, "answers end with the context"));
+  return std::monostate{};
+}
+
+/// "json", or a schema.
+Check readFormat(const Fields& body, AnswerForm& form) {
+  const Json* format = body.find("format");
+  if (!format || *format == "") return std::monostate{};
+  if (*format != "json" && !format->is_object()) return refuse("format", "expected \"json\" or a JSON schema, got ", describe(*format));
+  form.content = format->is_object() ? AnswerForm::Content::kSchema : AnswerForm::Content::kObject;
+  form.value = *format;
+  form.field = "format";
   return std::monostate{};
 }
 
@@ -214,7 +223,7 @@ Outcome<Json> readMessage(const Json& given, const std::string& path) {
 }
 
 /// What both endpoints have. The prompt is there already.
-Outcome<Job> finishJob(const Fields& body, ChatPrompt prompt, Endpoint endpoint, ReplyIdentity identity) {
+Outcome<Job> finishJob(const Fields& body, ChatPrompt prompt, const AnswerForm& form, const ModelInfo& model, Endpoint endpoint, ReplyIdentity identity) {
   CompletionRequest request;
   std::optional<int64_t> num_ctx;
   EXO_TRY(readOptions(body, request, num_ctx));
@@ -231,6 +240,7 @@ Outcome<Job> finishJob(const Fields& body, ChatPrompt prompt, Endpoint endpoint,
   request.special_text = prompt.special_text;
   Job job;
   job.requests.push_back(std::move(request));
+  EXO_TRY(constrain(job.requests, prompt.grammar, form, model));
   job.parser = std::move(prompt.parser);
   job.stream = stream.value_or(true);
   job.keep_tokens = logprobs;
@@ -246,7 +256,7 @@ Check refuseGenerateOnly(const Fields& body) {
   return std::monostate{};
 }
 
-Outcome<ChatPrompt> generatePrompt(const Fields& body, const ModelInfo& model) {
+Outcome<ChatPrompt> generatePrompt(const Fields& body, const AnswerForm& form, const ModelInfo& model) {
   EXO_ASSIGN(const std::string text, body.neededText("prompt"));
   EXO_ASSIGN(const auto raw, body.flag("raw"));
   EXO_ASSIGN(const auto system, body.text("system"));
@@ -254,9 +264,11 @@ Outcome<ChatPrompt> generatePrompt(const Fields& body, const ModelInfo& model) {
     if (system.value_or("") != "") return refuse("system", "a raw prompt has none");
     ChatPrompt prompt;
     EXO_ASSIGN(prompt.tokens, encodePlain(model, text, "prompt"));
+    EXO_ASSIGN(prompt.grammar, answerGrammar(form, Json::array(), {}));
     return prompt;
   }
   ChatInput input;
+  input.form = form;
   if (system) input.messages.push_back({{"role", "system"}, {"content", *system}});
   input.messages.push_back({{"role", "user"}, {"content", text}});
   EXO_TRY(readThink(body, input));
@@ -316,11 +328,12 @@ Outcome<Job> readOllamaChat(const Json& json, const ModelInfo& model, ReplyIdent
     EXO_ASSIGN(Json message, readMessage(entry, "messages[" + std::to_string(input.messages.size()) + "]"));
     input.messages.push_back(std::move(message));
   }
-  EXO_ASSIGN(input.tools, readOpenAiTools(body));
+  EXO_TRY(readOpenAiTools(body, input));
+  EXO_TRY(readFormat(body, input.form));
   EXO_TRY(readThink(body, input));
   input.continue_final_message = endsWithAssistant(input.messages);
   EXO_ASSIGN(ChatPrompt prompt, renderChat(model, input));
-  return finishJob(body, std::move(prompt), Endpoint::kChat, std::move(identity));
+  return finishJob(body, std::move(prompt), input.form, model, Endpoint::kChat, std::move(identity));
 }
 
 Outcome<Job> readOllamaGenerate(const Json& json, const ModelInfo& model, ReplyIdentity identity) {
@@ -329,8 +342,10 @@ Outcome<Job> readOllamaGenerate(const Json& json, const ModelInfo& model, ReplyI
   EXO_TRY(refuseCommon(body));
   EXO_TRY(checkKeepAlive(body));
   EXO_TRY(refuseGenerateOnly(body));
-  EXO_ASSIGN(ChatPrompt prompt, generatePrompt(body, model));
-  return finishJob(body, std::move(prompt), Endpoint::kGenerate, std::move(identity));
+  AnswerForm form;
+  EXO_TRY(readFormat(body, form));
+  EXO_ASSIGN(ChatPrompt prompt, generatePrompt(body, form, model));
+  return finishJob(body, std::move(prompt), form, model, Endpoint::kGenerate, std::move(identity));
 }
 
 Outcome<std::optional<Json>> ollamaLoadOnly(const Json& json, const ModelInfo& model) {

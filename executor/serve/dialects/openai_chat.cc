@@ -5,8 +5,6 @@
 namespace exo::serve {
 namespace {
 
-constexpr const char* kNeedsGrammar = "needs constrained decoding, which this server does not do";
-
 struct ChatReplyOptions {
   bool include_usage = false, logprobs = false, tools = false;
 };
@@ -107,36 +105,12 @@ class ChatReply final : public Reply {
   std::vector<size_t> calls_;   // so far, of each choice
 };
 
-Check checkToolChoice(const Fields& body, ChatInput& input) {
-  const Json* choice = body.find("tool_choice");
-  if (!choice) return std::monostate{};
-  if (choice->is_object() || *choice == "required") return refuse("tool_choice", "a call that must be made ", kNeedsGrammar);
-  if (*choice != "none" && *choice != "auto") return refuse("tool_choice", "expected none, auto, required or a function, got ", describe(*choice));
-  if (*choice == "none") input.tools = Json::array();
-  return std::monostate{};
-}
-
-Check checkResponseFormat(const Fields& body) {
-  EXO_ASSIGN(const Json* given, body.object("response_format"));
-  if (!given) return std::monostate{};
-  const Fields format(*given, "response_format");
-  EXO_ASSIGN(const std::string type, format.neededText("type"));
-  if (type == "text") return std::monostate{};
-  if (type != "json_object" && type != "json_schema") return refuse("response_format.type", "expected text, json_object or json_schema, got \"", type, "\"");
-  if (type == "json_schema") {
-    EXO_ASSIGN(const Json* schema, format.object("json_schema"));
-    if (!schema) return refuse("response_format.json_schema", "is missing");
-  }
-  return refuse("response_format", "\"", type, "\" ", kNeedsGrammar);
-}
-
 Check refuseUnsupported(const Fields& body) {
   EXO_TRY(body.refuseUnless("functions", {Json::array()}, "the old form is not supported; use tools"));
   EXO_TRY(body.refuseUnless("function_call", {"none", "auto"}, "the old form is not supported; use tool_choice"));
   EXO_TRY(body.refuseUnless("modalities", {Json::array({"text"})}, "only text comes out of this server"));
   EXO_TRY(body.refuseUnless("audio", {}, "only text comes out of this server"));
   EXO_TRY(body.refuseUnless("web_search_options", {}, "this server searches nothing"));
-  EXO_TRY(body.refuseUnless("parallel_tool_calls", {true}, "at most one tool call: that needs constrained decoding, which this server does not do"));
   return std::monostate{};
 }
 
@@ -155,8 +129,9 @@ Check readReasoning(const Fields& body, ChatInput& input) {
 Outcome<ChatInput> readInput(const Fields& body) {
   ChatInput input;
   EXO_ASSIGN(input.messages, readOpenAiMessages(body));
-  EXO_ASSIGN(input.tools, readOpenAiTools(body));
-  EXO_TRY(checkToolChoice(body, input));
+  EXO_TRY(readOpenAiTools(body, input));
+  EXO_TRY(readToolChoice(body, input.tools, input.form));
+  EXO_TRY(readOpenAiForm(body, input.form));
   EXO_TRY(readReasoning(body, input));
   EXO_ASSIGN(const Json* kwargs, body.object("chat_template_kwargs"));
   if (kwargs) input.variables = *kwargs;
@@ -201,7 +176,6 @@ Outcome<Job> readChatCompletion(const Json& json, const ModelInfo& model, ReplyI
   const Fields body(json);
   EXO_TRY(checkModelName(body, model));
   EXO_TRY(refuseUnsupported(body));
-  EXO_TRY(checkResponseFormat(body));
   EXO_ASSIGN(CompletionRequest request, readOpenAiSampling(body));
   EXO_TRY(readLength(body, request));
   EXO_TRY(readLogprobs(body, request));
@@ -215,6 +189,7 @@ Outcome<Job> readChatCompletion(const Json& json, const ModelInfo& model, ReplyI
   request.prompt = std::move(prompt.tokens);
   request.special_text = prompt.special_text;
   job.requests = repeated(request, n.value_or(1));
+  EXO_TRY(constrain(job.requests, prompt.grammar, input.form, model));
   job.parser = std::move(prompt.parser);
   job.keep_tokens = request.logprobs.has_value();
   job.reply = std::make_unique<ChatReply>(std::move(identity), options);

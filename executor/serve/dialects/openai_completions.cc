@@ -196,6 +196,10 @@ Outcome<Job> readCompletion(const Json& json, const ModelInfo& model, ReplyIdent
     }
   }
   if (job.requests.size() > static_cast<size_t>(kMaxChoices)) return refuse("n", "expected at most ", kMaxChoices, " answers in all, got ", job.requests.size());
+  AnswerForm form;
+  EXO_TRY(readOpenAiForm(body, form));
+  EXO_ASSIGN(const auto grammar, answerGrammar(form, Json::array(), {}));
+  EXO_TRY(constrain(job.requests, grammar, form, model));
   job.reply = std::make_unique<CompletionReply>(std::move(identity), std::move(options));
   return job;
 }

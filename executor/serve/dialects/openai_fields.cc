@@ -163,12 +163,11 @@ Outcome<Json> readOpenAiMessages(const Fields& body) {
   return messages;
 }
 
-Outcome<Json> readOpenAiTools(const Fields& body) {
+Check readOpenAiTools(const Fields& body, ChatInput& input) {
   EXO_ASSIGN(const Json* given, body.array("tools"));
-  Json tools = Json::array();
-  if (!given) return tools;
+  if (!given) return std::monostate{};
   for (const Json& entry : *given) {
-    const std::string at = "tools[" + std::to_string(tools.size()) + "]";
+    const std::string at = "tools[" + std::to_string(input.tools.size()) + "]";
     EXO_ASSIGN(const Fields tool, Fields::of(entry, at));
     EXO_ASSIGN(const std::string type, tool.neededText("type"));
     if (type != "function") return refuse(tool.pathOf("type"), "only \"function\" is known, got \"", type, "\"");
@@ -177,13 +176,20 @@ Outcome<Json> readOpenAiTools(const Fields& body) {
     EXO_ASSIGN(std::string name, function.neededText("name"));
     EXO_ASSIGN(const auto description, function.text("description"));
     EXO_ASSIGN(const Json* parameters, function.object("parameters"));
-    EXO_TRY(function.refuseUnless("strict", {false}, "arguments that must match their schema need constrained decoding, which this server does not do"));
+    EXO_ASSIGN(const auto strict, function.flag("strict"));
+    if (strict.value_or(false)) input.form.strict.push_back(name);
     Json out = {{"name", std::move(name)}};
     if (description) out["description"] = *description;
     out["parameters"] = parameters ? *parameters : Json{{"type", "object"}, {"properties", Json::object()}};
-    tools.push_back({{"type", "function"}, {"function", std::move(out)}});
+    input.tools.push_back({{"type", "function"}, {"function", std::move(out)}});
   }
-  return tools;
+  return std::monostate{};
+}
+
+Check readOpenAiForm(const Fields& body, AnswerForm& form) {
+  EXO_ASSIGN(const Json* format, body.object("response_format"));
+  EXO_TRY(readJsonFormat(format, "response_format", "json_schema", form));
+  return readGuided(body, form);
 }
 
 std::vector<CompletionRequest> repeated(const CompletionRequest& request, int64_t n) {

@@ -22,8 +22,10 @@ ApiError unknownModel(const std::string& name, const ModelInfo& model);
 Outcome<Json> readOpenAiMessages(const Fields& body);
 /// A text, or parts of which each is a text of one of the types, joined by line ends. Other types are refused.
 Outcome<std::string> readTextContent(const Json& content, const std::string& path, std::initializer_list<const char*> text_types);
-/// {type: "function", function: {…}}, or flat {type, name, …} as responses have them, as ChatInput has them.
-Outcome<Json> readOpenAiTools(const Fields& body);
+/// {type: "function", function: {…}}, or flat {type, name, …} as responses have them: the tools and form.strict.
+Check readOpenAiTools(const Fields& body, ChatInput& input);
+/// response_format, or what vLLM's clients say instead.
+Check readOpenAiForm(const Fields& body, AnswerForm& form);
 
 /// `n` requests with seeds one after the other.
 std::vector<CompletionRequest> repeated(const CompletionRequest& request, int64_t n);

@@ -5,8 +5,6 @@
 namespace exo::serve {
 namespace {
 
-constexpr const char* kNeedsGrammar = "needs constrained decoding, which this server does not do";
-
 /// An output item and what goes on in it.
 struct Item {
   enum class Kind { kReasoning, kMessage, kFunctionCall } kind;
@@ -254,28 +252,14 @@ Check refuseUnsupported(const Fields& body) {
   EXO_TRY(body.refuseUnless("truncation", {"disabled"}, "prompts that are too long are refused, never cut"));
   EXO_TRY(body.refuseUnless("prompt", {}, "this server stores no prompts"));
   EXO_TRY(body.refuseUnless("max_tool_calls", {}, "no tools run on this server"));
-  EXO_TRY(body.refuseUnless("parallel_tool_calls", {true}, "at most one tool call: that needs constrained decoding, which this server does not do"));
   return std::monostate{};
 }
 
-Check readToolChoice(const Fields& body, ChatInput& input) {
-  const Json* choice = body.find("tool_choice");
-  if (!choice) return std::monostate{};
-  if (choice->is_object() || *choice == "required") return refuse("tool_choice", "a call that must be made ", kNeedsGrammar);
-  if (*choice != "none" && *choice != "auto") return refuse("tool_choice", "expected none, auto, required or a function, got ", describe(*choice));
-  if (*choice == "none") input.tools = Json::array();
-  return std::monostate{};
-}
-
-Check readText(const Fields& body) {
+Check readText(const Fields& body, AnswerForm& form) {
   EXO_ASSIGN(const Json* text, body.object("text"));
   if (!text) return std::monostate{};
   EXO_ASSIGN(const Json* format, Fields(*text, "text").object("format"));
-  if (!format) return std::monostate{};
-  EXO_ASSIGN(const std::string type, Fields(*format, "text.format").neededText("type"));
-  if (type == "text") return std::monostate{};
-  if (type != "json_object" && type != "json_schema") return refuse("text.format.type", "expected text, json_object or json_schema, got \"", type, "\"");
-  return refuse("text.format", "\"", type, "\" ", kNeedsGrammar);
+  return readJsonFormat(format, "text.format", nullptr, form);
 }
 
 Check readReasoning(const Fields& body, ChatInput& input) {
@@ -299,7 +283,7 @@ Json echoOf(const Fields& body, const CompletionRequest& request) {
   };
   return {{"instructions", given("instructions", nullptr)},
           {"max_output_tokens", given("max_output_tokens", nullptr)},
-          {"parallel_tool_calls", true},
+          {"parallel_tool_calls", given("parallel_tool_calls", true)},
           {"previous_response_id", nullptr},
           {"reasoning", given("reasoning", {{"effort", nullptr}, {"summary", nullptr}})},
           {"store", false},
@@ -318,7 +302,6 @@ Outcome<Job> readResponse(const Json& json, const ModelInfo& model, ReplyIdentit
   const Fields body(json);
   EXO_TRY(checkModelName(body, model));
   EXO_TRY(refuseUnsupported(body));
-  EXO_TRY(readText(body));
   EXO_ASSIGN(CompletionRequest request, readOpenAiSampling(body));
   EXO_ASSIGN(request.max_tokens, body.integer("max_output_tokens", 1, INT32_MAX));
   EXO_ASSIGN(const auto top_logprobs, body.integer("top_logprobs", 0, kMaxLogprobs));
@@ -328,8 +311,9 @@ Outcome<Job> readResponse(const Json& json, const ModelInfo& model, ReplyIdentit
   if (top_logprobs.value_or(0) > 0 || logprobs) request.logprobs = static_cast<int>(top_logprobs.value_or(0));
   ChatInput input;
   EXO_ASSIGN(input.messages, readMessages(body));
-  EXO_ASSIGN(input.tools, readOpenAiTools(body));
-  EXO_TRY(readToolChoice(body, input));
+  EXO_TRY(readOpenAiTools(body, input));
+  EXO_TRY(readToolChoice(body, input.tools, input.form));
+  EXO_TRY(readText(body, input.form));
   EXO_TRY(readReasoning(body, input));
   input.continue_final_message = endsWithAssistant(input.messages);
   EXO_ASSIGN(ChatPrompt prompt, renderChat(model, input));
@@ -340,6 +324,7 @@ Outcome<Job> readResponse(const Json& json, const ModelInfo& model, ReplyIdentit
   const bool shows_logprobs = request.logprobs.has_value();
   Job job;
   job.requests.push_back(std::move(request));
+  EXO_TRY(constrain(job.requests, prompt.grammar, input.form, model));
   job.parser = std::move(prompt.parser);
   job.stream = stream.value_or(false);
   job.keep_tokens = shows_logprobs;

@@ -8,7 +8,7 @@ namespace {
 Outcome<std::vector<int32_t>> chatTokens(const Fields& body, const ModelInfo& model) {
   ChatInput input;
   EXO_ASSIGN(input.messages, readOpenAiMessages(body));
-  EXO_ASSIGN(input.tools, readOpenAiTools(body));
+  EXO_TRY(readOpenAiTools(body, input));
   EXO_ASSIGN(const auto generation_prompt, body.flag("add_generation_prompt"));
   input.add_generation_prompt = generation_prompt.value_or(true);
   EXO_ASSIGN(ChatPrompt prompt, renderChat(model, input));

@@ -84,6 +84,34 @@ void firstRules(const Grammar& grammar, const Expression& expression, const std:
   }
 }
 
+/// How much of `mark` stands at the end of its first `matched` bytes and `byte`.
+size_t matchedAfter(std::string_view mark, size_t matched, uint8_t byte) {
+  const std::string text = std::string(mark.substr(0, matched)) + static_cast<char>(byte);
+  size_t size = std::min(mark.size(), text.size());
+  while (!text.ends_with(mark.substr(0, size))) --size;
+  return size;
+}
+
+enum class AtMark { kEnd, kNever };
+
+/// A rule for each number of the mark's bytes that the text so far ends with (Knuth, Morris and Pratt's automaton).
+Expr textUpTo(Grammar& grammar, std::string_view mark, AtMark at_mark) {
+  const auto first = static_cast<uint32_t>(grammar.rules.size());
+  grammar.rules.resize(first + mark.size());
+  for (size_t matched = 0; matched < mark.size(); ++matched) {
+    std::vector<ByteSet> leading_to(mark.size() + 1);
+    for (uint32_t byte = 0; byte < 256; ++byte) leading_to[matchedAfter(mark, matched, static_cast<uint8_t>(byte))].set(byte);
+    std::vector<Expr> ways;
+    if (at_mark == AtMark::kNever) ways.push_back(sequence({}));
+    else if (leading_to.back().any()) ways.push_back(byteOf(leading_to.back()));
+    for (uint32_t next = 0; next < mark.size(); ++next) {
+      if (leading_to[next].any()) ways.push_back(sequence({byteOf(leading_to[next]), ruleOf(first + next)}));
+    }
+    grammar.rules[first + matched] = choice(std::move(ways));
+  }
+  return ruleOf(first);
+}
+
 }  // namespace
 
 Expr byteOf(const ByteSet& bytes) { return make({.kind = Expression::Kind::kBytes, .bytes = bytes}); }
@@ -101,6 +129,10 @@ Expr choice(std::vector<Expr> parts) { return parts.size() == 1 ? parts[0] : mak
 Expr repeat(Expr part, uint32_t min, uint32_t max) { return make({.kind = Expression::Kind::kRepeat, .parts = {std::move(part)}, .min = min, .max = max}); }
 
 Expr ruleOf(uint32_t rule) { return make({.kind = Expression::Kind::kRule, .rule = rule}); }
+
+Expr textThrough(Grammar& grammar, std::string_view mark) { return textUpTo(grammar, mark, AtMark::kEnd); }
+
+Expr textWithout(Grammar& grammar, std::string_view mark) { return textUpTo(grammar, mark, AtMark::kNever); }
 
 CodePoints complement(CodePoints points) {
   points.emplace_back(0xd800, 0xdfff);

@@ -54,6 +54,11 @@ struct Grammar {
   std::vector<Expr> rules;
 };
 
+/// All texts that end with the first `mark` in them; adds rules to the grammar.
+Expr textThrough(Grammar& grammar, std::string_view mark);
+/// All texts without `mark` in them.
+Expr textWithout(Grammar& grammar, std::string_view mark);
+
 /// Error kInvalidInput where a rule begins with itself, directly or through others: no text would ever come of following it.
 Status checkRecursion(const Grammar& grammar);
 

@@ -31,6 +31,8 @@ class JsonGrammar {
   Expr anyObject();
   /// `where` names the schema in errors ("response_format.json_schema.schema"). Errors: kInvalidInput, kUnsupported, with the path.
   Result<Expr> schema(const OrderedJson& schema, const std::string& where);
+  /// For rules of what stands around; rule 0 is finish()'s.
+  Grammar& rules() { return grammar_; }
   /// The grammar whose whole text is `root`; the last call.
   Grammar finish(Expr root) &&;
 

@@ -14,6 +14,11 @@ Result<int> runShow(const std::vector<std::string>& arguments);
 Result<int> runPull(const std::vector<std::string>& arguments);
 Result<int> runServe(const std::vector<std::string>& arguments);
 Result<int> runTopo(const std::vector<std::string>& arguments);
+Result<int> runChat(const std::vector<std::string>& arguments);
+Result<int> runLs(const std::vector<std::string>& arguments);
+Result<int> runPs(const std::vector<std::string>& arguments);
+Result<int> runLoad(const std::vector<std::string>& arguments);
+Result<int> runUnload(const std::vector<std::string>& arguments);
 Result<int> runRun(const std::vector<std::string>& arguments);
 
 /// Of `serve`: where and for whom.

@@ -12,6 +12,7 @@ DEFINE_string(api_key_file, "", "file with one key per line; who asks must give 
 DEFINE_string(http_origins, "", "origins of web pages that may ask, with commas");
 DEFINE_string(http_hosts, "", "names by which this server is asked for, with commas, besides its address and localhost");
 DEFINE_bool(http_without_key, false, "let everybody who reaches --http use the model");
+DEFINE_double(drain_timeout, 60, "seconds for which answers that have been begun are finished when the server is told to end; a second signal ends it without");
 DECLARE_int64(max_sequences);
 
 namespace exo {
@@ -26,21 +27,23 @@ std::vector<std::string> frontFlags() {
     if (!value.empty()) flags.push_back(std::string("--") + name + "=" + value);
   }
   if (FLAGS_http_without_key) flags.push_back("--http_without_key");
+  flags.push_back("--drain_timeout=" + std::to_string(FLAGS_drain_timeout));
   return flags;
 }
 
 }  // namespace
 
-std::vector<std::string> serveFlags() { return {"http", "api_key_file", "http_origins", "http_hosts", "http_without_key"}; }
+std::vector<std::string> serveFlags() { return {"http", "api_key_file", "http_origins", "http_hosts", "http_without_key", "drain_timeout"}; }
 
 Result<int> runServe(const std::vector<std::string>& arguments) {
   EXO_ASSIGN(const std::string spec, onlyArgument(arguments, "a model or a plan"));
   EXO_TRY(checkLocalNodes());
+  if (!(FLAGS_drain_timeout > 0 && FLAGS_drain_timeout <= 86'400)) return invalid("--drain_timeout: expected seconds above 0 and up to 86400, got ", FLAGS_drain_timeout);
   if (FLAGS_http == "none") return invalid("--http: expected an address to serve at");
   if (isPlan(spec)) EXO_TRY(refuseCompileFlags(spec));
   EXO_ASSIGN(CompileOptions options, compileOptionsFromFlags());
   if (gflags::GetCommandLineFlagInfoOrDie("max_sequences").is_default) options.max_sequences = kServedSequences;
-  const Interrupt interrupt;
+  const Interrupt interrupt(2);
   EXO_ASSIGN(PlanSource source, openPlan(spec, options));
   LocalClusterOptions local = localNodesFromFlags();
   local.http = frontFlags();
@@ -50,6 +53,7 @@ Result<int> runServe(const std::vector<std::string>& arguments) {
   while (!*interrupt.flag()) {
     if (auto cause = nodes->failure()) return std::move(*cause);
   }
+  nodes->drain([&] { return interrupt.count() > 1; });
   return 0;
 }
 

@@ -20,6 +20,7 @@ struct Script {
   FinishReason reason = FinishReason::kStop;
   std::optional<Error> error = std::nullopt;  // kError
   std::optional<Refusal> refusal = std::nullopt;
+  bool improvises = false;                    // a request with a constraint: any tokens it allows, until it may end
 };
 
 class ScriptedEngine final : public CompletionEngine {
@@ -50,6 +51,8 @@ class ScriptedEngine final : public CompletionEngine {
     std::thread thread;
   };
   void play(Run& run, const Script& script);
+  void improvise(Run& run, CompletionEnd& end);
+  bool recite(Run& run, const Script& script, CompletionEnd& end);
   bool pause(Run& run, std::chrono::milliseconds time);
 
   const ModelInfo model_;

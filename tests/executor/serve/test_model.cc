@@ -14,6 +14,7 @@ ModelInfo testModel(const std::string& chat_template) {
   model.vocab_size = tokenizer->vocabSize();
   model.eos_ids = tokenizer->eosIds();
   model.tokenizer = std::make_shared<tokenizer::Tokenizer>(std::move(*tokenizer));
+  model.vocabulary = vocabularyOf(model.tokenizer, model.eos_ids);
   auto parsed = ChatTemplate::parse(chat_template);
   EXO_CHECK(parsed.ok()) << parsed.error().message();
   model.chat_template = std::make_shared<ChatTemplate>(std::move(*parsed));

@@ -66,7 +66,7 @@ TEST(Anthropic, RefusesByName) {
            {R"({"max_tokens": null})", "max_tokens"}, {R"({"max_tokens": 0})", "max_tokens"}, {R"({"temperature": 1.5})", "temperature"}, {R"({"messages": []})", "messages"},
            {R"({"messages": [{"role": "system", "content": "x"}]})", "messages[0].role"}, {R"({"messages": [{"role": "user", "content": [{"type": "image"}]}]})", "messages[0].content[0].type"},
            {R"({"tool_choice": {"type": "any"}})", "tool_choice"}, {R"({"tool_choice": {"type": "odd"}})", "tool_choice.type"}, {R"({"tools": [{"type": "web_search_20250305", "name": "s"}]})", "tools[0].type"},
-           {R"({"tools": [{"name": "s"}]})", "tools[0].input_schema"}, {R"({"thinking": {"type": "enabled"}})", "thinking.budget_tokens"}, {R"({"output_config": {"format": {}}})", "output_config.format"}}) {
+           {R"({"tools": [{"name": "s"}]})", "tools[0].input_schema"}, {R"({"thinking": {"type": "enabled"}})", "thinking.budget_tokens"}, {R"({"output_config": {"format": {}}})", "output_config.format.type"}}) {
     const auto job = read(r.fields);
     ASSERT_FALSE(job.ok()) << r.fields;
     EXPECT_EQ(job.error().param, r.param) << job.error().message;

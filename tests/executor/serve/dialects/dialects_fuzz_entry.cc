@@ -22,6 +22,9 @@ void check(Job job, const ModelInfo& model) {
   for (const CompletionRequest& request : job.requests) {
     EXO_CHECK(!request.prompt.empty());
     for (const int32_t id : request.prompt) EXO_CHECK(id >= 0 && id < model.vocab_size);
+    if (!request.constraint) continue;
+    std::vector<uint32_t> allowed((static_cast<size_t>(model.vocab_size) + 31) / 32);
+    request.constraint->allowed(allowed);
   }
   std::vector<Answer> answers(job.requests.size());
   for (Answer& answer : answers) answer.part.content = "text";

@@ -67,7 +67,7 @@ TEST(Ollama, Prompts) {
 }
 
 TEST(Ollama, Refuses) {
-  for (const char* more : {R"({"model": "llama3"})", R"({"format": "json"})", R"({"format": {"type": "object"}})", R"({"keep_alive": "soon"})", R"({"keep_alive": 0})", R"({"options": {"temperature": "hot"}})",
+  for (const char* more : {R"({"model": "llama3"})", R"({"keep_alive": "soon"})", R"({"keep_alive": 0})", R"({"options": {"temperature": "hot"}})",
                            R"({"options": {"num_gpu": "all"}})", R"({"options": {"mirostat": 1}})", R"({"options": {"repeat_penalty": 1.1, "repeat_last_n": 64}})", R"({"truncate": true})", R"({"think": "much"})",
                            R"({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]})", R"({"messages": [{"role": "king", "content": "x"}]})"})
     EXPECT_FALSE(readOllamaChat(chat(more), model(), kIdentity).ok()) << more;

@@ -125,7 +125,6 @@ TEST(OpenAiChat, RefusesByName) {
            {R"({"n": 0})", "n"}, {R"({"stop": 3})", "stop"}, {R"({"stop": [""]})", "stop"}, {R"({"top_logprobs": 2})", "top_logprobs"},
            {R"({"logprobs": true, "top_logprobs": 21})", "top_logprobs"}, {R"({"presence_penalty": 3})", "presence_penalty"}, {R"({"logit_bias": {"x": 1}})", "logit_bias.x"},
            {R"({"seed": "1"})", "seed"}, {R"({"stream_options": {"include_usage": true}})", "stream_options"}, {R"({"response_format": {"type": "hiccup"}})", "response_format.type"},
-           {R"({"response_format": {"type": "json_object"}})", "response_format"}, {R"({"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}})", "response_format"},
            {R"({"tool_choice": "required"})", "tool_choice"}, {R"({"tool_choice": "maybe"})", "tool_choice"}, {R"({"tools": [{"type": "function", "function": {"name": "f"}}]})", "tools"},
            {R"({"tools": [{"type": "search"}]})", "tools[0].type"}, {R"({"functions": [{}]})", "functions"}, {R"({"modalities": ["audio"]})", "modalities"},
            {R"({"reasoning_effort": "high"})", "reasoning"}, {R"({"reasoning_effort": "huge"})", "reasoning_effort"}}) {

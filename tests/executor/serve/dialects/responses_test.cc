@@ -39,7 +39,7 @@ TEST(Responses, RefusesByName) {
   };
   for (const Refused& r : std::initializer_list<Refused>{
            {R"({"input": null})", "input"}, {R"({"input": []})", "input"}, {R"({"input": [{"type": "item_reference", "id": "x"}]})", "input[0]"}, {R"({"previous_response_id": "resp_0"})", "previous_response_id"},
-           {R"({"truncation": "auto"})", "truncation"}, {R"({"background": true})", "background"}, {R"({"text": {"format": {"type": "json_object"}}})", "text.format"}, {R"({"tool_choice": "required"})", "tool_choice"},
+           {R"({"truncation": "auto"})", "truncation"}, {R"({"background": true})", "background"}, {R"({"tool_choice": "required"})", "tool_choice"},
            {R"({"tools": [{"type": "web_search"}]})", "tools[0].type"}, {R"({"max_output_tokens": 0})", "max_output_tokens"}, {R"({"input": [{"role": "user", "content": [{"type": "input_image"}]}]})", "input[0].content[0].type"}}) {
     const auto job = read(r.fields);
     ASSERT_FALSE(job.ok()) << r.fields;
