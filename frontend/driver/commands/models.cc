@@ -93,20 +93,20 @@ Result<int> ask(const std::vector<std::string>& arguments, Json body, const char
 }  // namespace
 
 Result<int> runLs(const std::vector<std::string>& arguments) {
-  return list(arguments, "/api/tags", {"NAME", "ID", "SIZE", "PARAMETERS", "STORED AS", "MODIFIED"}, [](const Json& model) {
+  return list(arguments, "/api/tags", {"NAME", "ID", "SIZE", "PARAMETERS", "STORED AS", "MODIFIED"}, [](const ServerClient::Json& model) {
     return Row{model.value("name", ""), shortId(model), bytesShown(model.value("size", int64_t{0})), detail(model, "parameter_size"), detail(model, "quantization_level"), agoOf(model.value("modified_at", ""))};
   });
 }
 
 Result<int> runPs(const std::vector<std::string>& arguments) {
-  return list(arguments, "/api/ps", {"NAME", "ID", "MEMORY", "NODES", "CONTEXT", "RUNNING", "WAITING"}, [](const Json& model) {
-    const Json requests = model.value("requests", Json::object());
-    const auto number = [](const Json& from, const char* name) { return from.contains(name) ? from[name].dump() : std::string("-"); };
+  return list(arguments, "/api/ps", {"NAME", "ID", "MEMORY", "NODES", "CONTEXT", "RUNNING", "WAITING"}, [](const ServerClient::Json& model) {
+    const ServerClient::Json requests = model.value("requests", ServerClient::Json::object());
+    const auto number = [](const ServerClient::Json& from, const char* name) { return from.contains(name) ? from[name].dump() : std::string("-"); };
     return Row{model.value("name", ""), shortId(model), bytesShown(model.value("size", int64_t{0})), number(model, "nodes"), number(model, "context_length"), number(requests, "running"), number(requests, "waiting")};
   });
 }
 
-Result<int> runLoad(const std::vector<std::string>& arguments) { return ask(arguments, Json::object(), "is loaded"); }
+Result<int> runLoad(const std::vector<std::string>& arguments) { return ask(arguments, ServerClient::Json::object(), "is loaded"); }
 
 Result<int> runUnload(const std::vector<std::string>& arguments) { return ask(arguments, {{"keep_alive", 0}}, "is unloaded"); }
 
