@@ -130,13 +130,15 @@ TEST_P(GoldenKept, GreedyTokensWithAClearLeadEqualTheReference) {
 }
 INSTANTIATE_TEST_SUITE_P(Models, GoldenKept, ::testing::ValuesIn(cases({"llama", "qwen3", "qwen3_moe", "mixtral", "deepseek_v3", "kimi_k2_int4"}, {{1, "auto"}, {3, "tp"}})), caseName);
 
-/// Quantised checkpoints: what is converted to 8 bits moves logits as little as int8 activations do.
+/// Quantised checkpoints: what is converted to 8 bits moves logits as little as int8 activations do. gpt_oss_mxfp4 is the more sensitive: the
+/// reference's own run in bf16 is off by 2.2 there (expected.json, noise), in qwen3_mlx4 by 0.16; int8 activations move it by 0.85, 4.4 % of the range.
 using GoldenConverted = Golden;
 TEST_P(GoldenConverted, LogitsAreNearTheReference) {
+  const double tolerance = model() == "gpt_oss_mxfp4" ? 5e-2 : 3e-2;
   RunRequest asked = request(promptOf(model(), 1));
   asked.quantization = "keep";
   const RunResult result = runModel(asked);
-  if (result.ok) expectNear(result.logits, readLogits(kGolden / model() / "expected.safetensors", "prompt_1.logits"), 3e-2);
+  if (result.ok) expectNear(result.logits, readLogits(kGolden / model() / "expected.safetensors", "prompt_1.logits"), tolerance);
 }
 INSTANTIATE_TEST_SUITE_P(Models, GoldenConverted, ::testing::ValuesIn(cases({"qwen3_mlx4", "gpt_oss_mxfp4", "deepseek_v3_fp8"}, {{1, "auto"}, {3, "tp"}})), caseName);
 
