@@ -53,9 +53,9 @@ Result<nlohmann::json> fetch(const Target& target, const std::string& path, cons
 
 Result<std::string> modelOf(const Target& target) {
   EXO_ASSIGN(const nlohmann::json list, fetch(target, "/v1/models"));
-  const nlohmann::json name = list.value("/data/0/id"_json_pointer, nlohmann::json());
-  if (!name.is_string()) return makeError(ErrorCode::kMismatch, "/v1/models names no model");
-  return name.get<std::string>();
+  const nlohmann::json::json_pointer place("/data/0/id");
+  if (!list.contains(place) || !list.at(place).is_string()) return makeError(ErrorCode::kMismatch, "/v1/models names no model");
+  return list.at(place).get<std::string>();
 }
 
 }  // namespace exo::load
