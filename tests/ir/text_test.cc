@@ -24,6 +24,7 @@ constexpr const char* kEveryOp = R"(graph @every.op-1 mesh(pp = 2, tp = [2, 1]) 
     @s = weight {tensor = "s", stack = 0, shape = [3, 4], begin = [0, 0]} : f32[3, 4]
     @eb = weight {tensor = "e.*", stack = 3, shape = [4], begin = [0, 0]} : f32[3, 4]
     @sinks = weight {tensor = "sinks", stack = 0, shape = [1], begin = [0]} : f32[1]
+    @h = weight {tensor = "h.*", stack = 1, shape = [4, 4], begin = [0, 0, 0]} : f32[1, 4, 4]
     @q = weight {tensor = "q", stack = 0, shape = [4, 4], begin = [0, 0]} : w8[4, 4]
     @kv = cache                                                      : f16[16, 2, 1, 4] {tp: split(2, [1])}
     %f = rope_table {frequencies = [1.0, 1e-05]}                     : f32[2]
@@ -46,6 +47,8 @@ constexpr const char* kEveryOp = R"(graph @every.op-1 mesh(pp = 2, tp = [2, 1]) 
     %share = sigmoid_mul %normed, %squares                           : f32[T, 4]
     %capped = soft_cap %share {cap = 30.0}                           : f32[T, 4]
     %rot = rope %act, %positions, %f {head_dim = 4, rotary_dim = 4, scale = 1.25} : f32[T, 4]
+    %absorbed = head_matmul %rot, @h {head_dim = 4}                  : f32[T, 4]
+    %whole = head_concat %absorbed, %rot {first_dim = 4, second_dim = 4, tail = 1} : f32[T, 5]
     %filled = kv_append @kv, %rot, %act, %positions                  : f16[16, 2, 1, 4]
     %att = attention %rot, %filled, %positions {head_dim = 4, group = 1, first_head = 0, window = 7, scale = 0.5} : f32[T, 4]
     %sunk = attention %rot, %filled, %positions, @sinks {head_dim = 4, group = 1, first_head = 0, window = 0, scale = 0.5} : f32[T, 4]

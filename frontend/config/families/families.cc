@@ -5,7 +5,7 @@
 namespace exo {
 
 std::span<const Family> families() {
-  static const std::array table = {deepseekV3Family(), kimiK2Family(), gemma2Family(),  gemma3TextFamily(), glm4MoeFamily(), gptOssFamily(), llamaFamily(),    mistralFamily(), mixtralFamily(),
+  static const std::array table = {deepseekV3Family(), gemma2Family(), gemma3TextFamily(), glm4MoeFamily(), gptOssFamily(), kimiK2Family(), llamaFamily(),    mistralFamily(), mixtralFamily(),
                                    olmo2Family(),   phi3Family(),       qwen2Family(),   qwen2MoeFamily(), qwen3Family(),   qwen3MoeFamily()};
   return table;
 }

@@ -264,8 +264,8 @@ TEST(ModelConfig, DeepseekV3) {
   EXPECT_EQ(config.extra_prediction_layers, 1);
   EXPECT_TRUE(config.moe->score == RouterScore::kSigmoid && config.moe->correction_bias && config.moe->groups == 4 && config.moe->top_groups == 2);
   EXPECT_EQ(config.moe->is_sparse, (std::vector<bool>{false, true, true, true}));
-  // The scale of scores is (1 + 0.1 ln 40)² / √16 = 0.468326, that is 1 / √4.55937.
-  EXPECT_NEAR(*config.query_scalar, 4.55937, 1e-4);
+  // The scale of scores is (1 + 0.1 ln 40)² / √16 = 0.468464, that is 1 / √4.55668.
+  EXPECT_NEAR(*config.query_scalar, 4.55668, 1e-4);
   EXPECT_EQ(*read(tiny("deepseek_v3")).query_scalar, 16.0);
   EXPECT_EQ(read(with(tiny("kimi_k2"), {{"q_lora_rank", nullptr}})).latent->query_rank, 0);
   // Of a layer: queries 64·24, their norm, 24·(4·16); latent and rotated key 64·(16 + 4), their norm, 16·4·(12 + 10); output 4·10·64; two norms.

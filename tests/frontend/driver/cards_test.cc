@@ -51,7 +51,9 @@ TEST_P(CardPlan, IsMadeForFourNodes) {
     EXPECT_GT(predicted.tokens_per_second, 0);
     for (const RankPrediction& rank : predicted.ranks) EXPECT_LE(rank.memory.total(), rank.usable_bytes) << strategy << ", rank " << rank.rank;
     EXPECT_EQ(missingTensors(*importGraph(*model, options.quantization, kDefaultContext), compiled->plan), std::set<std::string>()) << strategy;
-    if (options.strategy.kind == Strategy::Kind::kTensorParallel) EXPECT_EQ(compiled->plan.programs_size(), 4);
+    if (options.strategy.kind == Strategy::Kind::kTensorParallel) {
+      EXPECT_EQ(compiled->plan.programs_size(), 4);
+    }
   }
 }
 
