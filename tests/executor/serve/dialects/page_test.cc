@@ -161,8 +161,8 @@ TEST_F(PageTest, AStoppingEngineEndsTheEvents) {
   Client client(start());
   client.send(get("/v1/cluster/events"));
   client.readUntil("}\n\n");
-  engine.setState(EngineState::kDraining);
   state.publish({.time = 2, .engine = EngineState::kDraining});
+  engine.setState(EngineState::kDraining);
   EXPECT_NE(client.readUntil("\r\n0\r\n\r\n").find("draining"), std::string::npos);
   server->drain(std::chrono::seconds(10));   // waits for nobody any more
   EXPECT_EQ(server->stats().open_connections, 0);
