@@ -20,7 +20,7 @@ struct Socket {
   const int fd;
 };
 
-std::string exchange(const Target& target, const std::string& request) {
+std::string askOf(const Target& target, const std::string& request) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
@@ -40,7 +40,7 @@ std::string exchange(const Target& target, const std::string& request) {
 
 Result<nlohmann::json> fetch(const Target& target, const std::string& path, const std::string& body) {
   const std::string host = target.host.find(':') == std::string::npos ? target.host : "[" + target.host + "]";
-  const std::string answer = exchange(target, (body.empty() ? "GET " : "POST ") + path + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\nContent-Length: " +
+  const std::string answer = askOf(target, (body.empty() ? "GET " : "POST ") + path + " HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\nContent-Length: " +
                                                   std::to_string(body.size()) + "\r\n\r\n" + body);
   const size_t end = answer.find("\r\n\r\n");
   if (end == std::string::npos) return makeError(ErrorCode::kPeerLost, "no answer from ", host, ":", target.port, path);
