@@ -134,7 +134,7 @@ Service::Service(CompletionEngine& engine, http::AccessRules access) : engine_(e
     at("POST", {"generate"}, generates_ollama(readOllamaGenerate));
     at("GET", {"version"}, shows([] { return ollamaVersion(); }));
     at("GET", {"tags"}, shows([this] { return ollamaTags(engine_.model(), started_); }));
-    at("GET", {"ps"}, shows([this] { return ollamaRunning(engine_.model(), started_); }));
+    at("GET", {"ps"}, shows([this] { return ollamaRunning(engine_.model(), engine_.metrics(), started_); }));
     at("POST", {"show"}, answers(ollamaShow));
     at("POST", {"pull"}, answers(ollamaPull));
     at("POST", {"embed", "embeddings"}, answers(refuseEmbeddings));
