@@ -15,13 +15,6 @@ namespace {
 
 using ExchangePtr = std::shared_ptr<http::Exchange>;
 
-RequestContext contextOf(const http::Request& request) {
-  RequestContext context{dialectOf(request.path), newId("req_"), http::corsHeaders(request)};
-  context.headers.push_back({"x-request-id", context.request_id});
-  context.headers.push_back({"request-id", context.request_id});
-  return context;
-}
-
 /// Of a dialect: a body to a Job.
 using ReadJob = Outcome<Job> (*)(const Json& body, const ModelInfo& model, ReplyIdentity identity);
 /// A body to an answer, without the engine.
@@ -83,7 +76,33 @@ ApiError accessError(http::Access access) {
   return {key ? ApiError::Kind::kUnauthorized : ApiError::Kind::kForbidden, http::explain(access), ""};
 }
 
+http::Response refusalOf(const http::Request& head, const ApiError& error) {
+  RequestContext context = contextOf(head);
+  http::Response response = errorResponse(context.dialect, error, context.request_id);
+  for (http::Header& header : context.headers) response.headers.push_back(std::move(header));
+  return response;
+}
+
 }  // namespace
+
+RequestContext contextOf(const http::Request& request) {
+  RequestContext context{dialectOf(request.path), newId("req_"), http::corsHeaders(request)};
+  context.headers.push_back({"x-request-id", context.request_id});
+  context.headers.push_back({"request-id", context.request_id});
+  return context;
+}
+
+std::optional<http::Response> refuseAccess(const http::AccessRules& rules, const http::Request& head) {
+  if (const http::Access access = http::checkBrowser(rules, head); access != http::Access::kAllowed)
+    return errorResponse(dialectOf(head.path), accessError(access), newId("req_"));   // without the headers that would let the page read it
+  if (head.method == "OPTIONS") {
+    http::Response response = http::preflight(head);
+    for (http::Header& header : http::corsHeaders(head)) response.headers.push_back(std::move(header));
+    return response;
+  }
+  if (const http::Access access = http::checkKey(rules, head); access != http::Access::kAllowed && !isPublic(head.path)) return refusalOf(head, accessError(access));
+  return std::nullopt;
+}
 
 Service::Service(CompletionEngine& engine, http::AccessRules access) : engine_(engine), access_(std::move(access)), started_(unixSeconds()) {
   const auto add = [this](const char* method, std::initializer_list<const char*> patterns, auto run) {
@@ -144,26 +163,11 @@ Service::Service(CompletionEngine& engine, http::AccessRules access) : engine_(e
 }
 
 std::optional<http::Response> Service::admit(const http::Request& head) {
-  const auto refuse = [&](const ApiError& error) {
-    RequestContext context = contextOf(head);
-    http::Response response = errorResponse(context.dialect, error, context.request_id);
-    for (http::Header& header : context.headers) response.headers.push_back(std::move(header));
-    return response;
-  };
-  if (const http::Access access = http::checkBrowser(access_, head); access != http::Access::kAllowed) {
-    http::Response response = errorResponse(dialectOf(head.path), accessError(access), newId("req_"));
-    return response;   // without the headers that would let the page read it
-  }
-  if (head.method == "OPTIONS") {
-    http::Response response = http::preflight(head);
-    for (http::Header& header : http::corsHeaders(head)) response.headers.push_back(std::move(header));
-    return response;
-  }
-  if (const http::Access access = http::checkKey(access_, head); access != http::Access::kAllowed && !isPublic(head.path)) return refuse(accessError(access));
+  if (auto refused = refuseAccess(access_, head)) return refused;
   const http::RouteMatch match = http::findRoute(routes_, head.method, head.path);
   if (match.route) return std::nullopt;
-  if (match.allowed.empty()) return refuse({ApiError::Kind::kNotFound, "there is nothing at " + head.path, ""});
-  http::Response response = refuse({ApiError::Kind::kWrongMethod, head.path + " takes " + match.allowed + ", not " + head.method, ""});
+  if (match.allowed.empty()) return refusalOf(head, {ApiError::Kind::kNotFound, "there is nothing at " + head.path, ""});
+  http::Response response = refusalOf(head, {ApiError::Kind::kWrongMethod, head.path + " takes " + match.allowed + ", not " + head.method, ""});
   response.headers.push_back({"Allow", match.allowed});
   return response;
 }
