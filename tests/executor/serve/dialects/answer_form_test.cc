@@ -98,7 +98,7 @@ TEST(AnswerForm, ExpressionsAndChoices) {
 TEST(AnswerForm, ReasoningComesFirstWhereTheTemplateHasIt) {
   const std::string object = R"("response_format": {"type": "json_object"})";
   expectTexts(Asked(testing::kToolTemplate, object), {"{}", "<think>\nfirst </thi, <b>\n</think>\n\n{}"}, {"<think>{}", "</think>{}", "<think></think>", "<think></think>so {}", "<think></think><think></think>{}"});
-  expectTexts(Asked(testing::kThinkingTemplate, object), {"so\n</think>\n\n{}"}, {"{}", "<think></think>x", "so</think>x</think>{}"});
+  expectTexts(Asked(kThinkingTemplate, object), {"so\n</think>\n\n{}"}, {"{}", "<think></think>x", "so</think>x</think>{}"});
   expectTexts(Asked(testing::kToolTemplate, object + R"(, "reasoning_effort": "none")"), {"{}"}, {"<think></think>{}"});
 }
 
