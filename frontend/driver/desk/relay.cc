@@ -123,9 +123,8 @@ void prepare(Transfer& transfer, const Request& request) {
   for (const serve::http::Header& header : request.headers) {
     if (!isOneOf(kNotPassedOn, header.name)) transfer.headers = curl_slist_append(transfer.headers, (header.name + (header.value.empty() ? ";" : ": " + header.value)).c_str());
   }
-  for (const char* none : {"Expect:", "User-Agent:"}) {
-    if (!request.header(std::string(none).substr(0, std::string(none).size() - 1))) transfer.headers = curl_slist_append(transfer.headers, none);
-  }
+  transfer.headers = curl_slist_append(transfer.headers, "Expect:");   // none of libcurl's own
+  if (!request.header("User-Agent")) transfer.headers = curl_slist_append(transfer.headers, "User-Agent:");
   curl_easy_setopt(curl, CURLOPT_URL, transfer.url.c_str());
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
