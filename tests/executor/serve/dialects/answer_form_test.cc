@@ -35,7 +35,7 @@ struct Asked {
 
   Asked(const char* chat_template, const std::string& fields, Read reader = readChatCompletion) : model(testing::testModel(chat_template)), read(reader) {
     body = Json::parse(R"({"model": "org/test-model", "max_tokens": 50, "prompt": "Hi", "input": "Hi", "messages": [{"role": "user", "content": "Hi"}]})");
-    if (read == readOllamaChat || read == readChatCompletion || read == readAnthropicMessage) body.erase("prompt");
+    if (read != readCompletion && read != readOllamaGenerate) body.erase("prompt");
     body.update(Json::parse("{" + fields + "}"));
   }
   Outcome<Job> job() const { return read(body, model, {"id", model.name, 0}); }
