@@ -49,6 +49,7 @@ DEFINE_string(api_key_file, "", "file with one key per line; who asks over HTTP 
 DEFINE_string(http_origins, "", "origins of web pages that may ask, with commas; others than this server's own are refused");
 DEFINE_string(http_hosts, "", "names by which this server is asked for, with commas, besides its address and localhost");
 DEFINE_bool(http_without_key, false, "let everybody who reaches --http use the model");
+DEFINE_string(model_name, "", "what the model is called over HTTP; default: the plan's name of it");
 DEFINE_double(drain_timeout, 60, "seconds for which a server that is told to end (SIGINT, SIGTERM) finishes the answers it has begun; a second signal ends it without");
 DEFINE_string(profile, "", "write what every thread did in every step to this file at the end, for Perfetto or chrome://tracing");
 DEFINE_bool(die_with_parent, false, "end at once when the process that started this one ends");
@@ -66,7 +67,7 @@ constexpr double kMaxSeconds = 86'400;
 const std::vector<std::string> kFlags = {"plan",         "node",         "listen",    "coordinator", "threads",         "isa",
                                          "model",        "weights_from_peer", "random_weights", "secret_file", "join_timeout", "peer_timeout", "step_timeout",
                                          "cache_dir",    "weight_cache_dir", "transport",    "tune", "rdma_device", "die_with_parent", "status_fd", "measure_only", "profile",
-                                         "http", "api_key_file", "http_origins", "http_hosts", "http_without_key", "drain_timeout"};
+                                         "http", "api_key_file", "http_origins", "http_hosts", "http_without_key", "drain_timeout", "model_name"};
 
 std::string helpText() {
   return std::string("exo-exec ") + kVersion +
@@ -263,6 +264,7 @@ Status runPlan(const cluster::Security& security, StatusPipe& pipe, cluster::Sto
   }
   serve::ModelInfo model;
   if (options.info.rank == 0) model = serve::modelInfoOf(plan, directory, engine.warn);
+  if (!FLAGS_model_name.empty()) model.name = FLAGS_model_name;
   EngineWorker worker(plan.programs(static_cast<int>(options.info.rank)), std::move(model), std::move(weights), engine, stop);
   Shown shown;
   if (http && options.info.rank == 0) {

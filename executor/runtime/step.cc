@@ -84,12 +84,14 @@ bool StepInput::wantsStatistics() const {
 }
 
 StepLimits stepLimits(const program::Program& program) {
+  const bool chooses = program.has_output_values() && static_cast<int>(program.output_values()) < program.buffers_size();
   return {.max_tokens = static_cast<int64_t>(program.max_tokens()),
           .max_rows = static_cast<int64_t>(program.max_rows()),
           .max_context = static_cast<int64_t>(program.max_context()),
           .page_tokens = static_cast<int64_t>(program.page_tokens()),
           .num_pages = static_cast<int64_t>(program.num_pages()),
-          .vocab_size = static_cast<int64_t>(program.vocab_size())};
+          .vocab_size = static_cast<int64_t>(program.vocab_size()),
+          .candidates = chooses ? static_cast<int64_t>(program.buffers(static_cast<int>(program.output_values())).columns()) : 0};
 }
 
 Status validate(const StepInput& input, const StepLimits& limits) {

@@ -43,6 +43,7 @@ struct StepOutput {
 /// What bounds a step; a part of the program.
 struct StepLimits {
   int64_t max_tokens = 0, max_rows = 0, max_context = 0, page_tokens = 0, num_pages = 0, vocab_size = 0;
+  int64_t candidates = 0;                    // per row of logits; 0: this rank gets none
 };
 StepLimits stepLimits(const program::Program& program);
 

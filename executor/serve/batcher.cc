@@ -25,6 +25,9 @@ Sampler::Options samplerOptions(const TokenRequest& request) {
 
 Status check(const TokenRequest& request, const runtime::StepLimits& limits) {
   EXO_TRY(validate(request.sampling, limits.vocab_size));
+  const int64_t top_k = request.sampling.top_k;
+  if (limits.candidates > 0 && top_k > limits.candidates && top_k < limits.vocab_size)
+    return invalid("top_k must be 0 (all tokens) or at most ", limits.candidates, ", the candidates that this plan keeps, got ", top_k);
   if (request.max_tokens < 0) return invalid("max_tokens must not be negative, got ", request.max_tokens);
   if (request.min_tokens < 0 || request.min_tokens > limits.max_context) return invalid("min_tokens must be in [0, ", limits.max_context, "], got ", request.min_tokens);
   if (request.logprobs && (*request.logprobs < 0 || *request.logprobs > kMaxLogprobs))

@@ -18,6 +18,7 @@
 #include "executor/serve/model_vocabulary.h"
 #include "executor/serve/sampling.h"
 #include "executor/serve/token_constraint.h"
+#include "frontend/config/stored_model.h"
 #include "frontend/template/chat_template.h"
 #include "frontend/tokenizer/tokenizer.h"
 #include "ir/base/result.h"
@@ -134,6 +135,11 @@ struct ModelInfo {
   std::vector<int32_t> eos_ids;
   std::optional<int32_t> bos_id;
   SharedVocabulary vocabulary;                                   // valid where there is a tokenizer
+  std::optional<StoredModel> stored;                             // its files; none: made-up weights, or they are elsewhere
+  std::string encoding;                                          // in which most weights are held: "Q8", "Q4", "BF16", …
+  int64_t parameters = 0;                                        // 0: not known
+  int64_t memory_bytes = 0;                                      // of all nodes together, as planned
+  int64_t num_nodes = 1;
 };
 
 enum class EngineState { kLoading, kServing, kDraining, kStopped, kFailed };

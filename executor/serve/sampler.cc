@@ -29,6 +29,7 @@ double keepShare(Candidates& candidates, double share, double whole) {
 
 Sampler::Sampler(SamplingParameters parameters, Options options, std::span<const int32_t> prompt, int64_t vocab_size)
     : parameters_(std::move(parameters)), options_(std::move(options)), vocab_size_(vocab_size) {
+  if (parameters_.top_k >= vocab_size_) parameters_.top_k = 0;   // all
   const SamplingParameters& p = parameters_;
   const bool cuts = p.top_k > 0 || p.top_p < 1 || p.min_p > 0 || p.typical_p < 1;
   way_ = p.greedy() ? Way::kGreedy : cuts ? Way::kCandidates : Way::kDraw;

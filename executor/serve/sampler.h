@@ -9,7 +9,7 @@
 //   top_p, typical_p                               among the candidates, with probabilities of the whole vocabulary: exact as long as
 //                                                  the tokens to choose from are candidates, else cut off at k
 //   min_p                                          exact if at most k tokens pass it (always from 1/k on), else cut off at k
-//   top_k above k                                  k
+//   top_k above k                                  refused by name, unless it is the whole vocabulary
 //   log-probabilities                              of the raw row, over the whole vocabulary: exact. It is a second row of the head
 //                                                  unless the request is greedy without penalties, biases and constraint
 //

@@ -67,20 +67,10 @@ class AnswerWriter {
   const char* mark() const { return toolMark(layout_.tools); }
 
   /// Every text in which the parser finds no call.
-  Expr freeText() {
-    const Expr unmarked = textWithout(json_.rules(), mark());
-    return layout_.tools == ToolFormat::kLlama ? optional(sequence({notABrace(), unmarked})) : unmarked;
-  }
+  Expr freeText() { return textWithout(json_.rules(), mark(), layout_.tools == ToolFormat::kLlama ? ByteSet().set('{') : ByteSet()); }
 
   /// Before the first mark, which calls() begins with. A Llama's call is the whole answer.
   Expr textBeforeCalls() { return layout_.tools == ToolFormat::kLlama ? sequence({}) : textWithout(json_.rules(), mark()); }
-
-  static Expr notABrace() {
-    ByteSet any;
-    any.set();
-    const ByteSet spaces = ByteSet().set(' ').set('\t').set('\r').set('\n');
-    return sequence({repeat(byteOf(spaces), 0, kUnbounded), byteOf(any & ~spaces & ~ByteSet().set('{'))});
-  }
 
   Outcome<Expr> calls() {
     std::vector<Expr> ways;

@@ -275,7 +275,28 @@ Outcome<ChatPrompt> generatePrompt(const Fields& body, const AnswerForm& form, c
   return renderChat(model, input);
 }
 
-Json details() { return {{"parent_model", ""}, {"format", "exo"}, {"family", ""}, {"families", Json::array()}, {"parameter_size", ""}, {"quantization_level", ""}}; }
+/// quantization_level: how it is held here; the files may hold it otherwise.
+Json details(const ModelInfo& model) {
+  const std::string family = model.stored ? model.stored->family : "";
+  return {{"parent_model", ""},
+          {"format", model.stored ? model.stored->format : ""},
+          {"family", family},
+          {"families", family.empty() ? Json::array() : Json::array({family})},
+          {"parameter_size", parametersShown(model.parameters)},
+          {"quantization_level", model.encoding}};
+}
+
+/// Under the family's name, as GGUF has it; the context as it is served here.
+Json modelFacts(const ModelInfo& model) {
+  const std::string family = model.stored ? model.stored->family : "unknown";
+  Json facts = {{"general.architecture", family}, {"general.basename", model.name}};
+  if (model.parameters > 0) facts["general.parameter_count"] = model.parameters;
+  facts[family + ".context_length"] = model.context_length;
+  facts[family + ".vocab_size"] = model.vocab_size;
+  return facts;
+}
+
+std::string digestOf(const ModelInfo& model) { return model.stored ? model.stored->digest : ""; }
 
 Json capabilities(const ModelInfo& model) {
   Json list = {"completion"};
@@ -365,32 +386,41 @@ Outcome<std::optional<Json>> ollamaLoadOnly(const Json& json, const ModelInfo& m
 
 Json ollamaVersion() { return {{"version", kApiVersion}}; }
 
-/// Sizes and digests of the stored files are not known to a running cluster.
 Json ollamaTags(const ModelInfo& model, int64_t started) {
-  return {{"models", Json::array({{{"name", model.name}, {"model", model.name}, {"modified_at", rfc3339(started)}, {"size", 0}, {"digest", ""}, {"details", details()}, {"capabilities", capabilities(model)}}})}};
+  return {{"models", Json::array({{{"name", model.name},
+                                   {"model", model.name},
+                                   {"modified_at", rfc3339(model.stored ? model.stored->modified : started)},
+                                   {"size", model.stored ? model.stored->size_bytes : 0},
+                                   {"digest", digestOf(model)},
+                                   {"details", details(model)},
+                                   {"capabilities", capabilities(model)}}})}};
 }
 
-Json ollamaRunning(const ModelInfo& model, int64_t started) {
+Json ollamaRunning(const ModelInfo& model, const Metrics& metrics, int64_t started) {
   constexpr int64_t kCentury = 3'155'760'000;
   return {{"models", Json::array({{{"name", model.name},
                                    {"model", model.name},
-                                   {"size", 0},
+                                   {"size", model.memory_bytes},
                                    {"size_vram", 0},
-                                   {"digest", ""},
-                                   {"details", details()},
+                                   {"digest", digestOf(model)},
+                                   {"details", details(model)},
+                                   {"nodes", model.num_nodes},
+                                   {"requests", {{"running", metrics.running}, {"waiting", metrics.waiting}}},
                                    {"expires_at", rfc3339(started + kCentury)},
                                    {"context_length", model.context_length}}})}};
 }
 
 Outcome<Json> ollamaShow(const Json& json, const ModelInfo& model) {
   EXO_TRY(checkModel(Fields(json), model));
-  return Json{{"modelfile", ""},
+  Json shown = {{"modelfile", ""},
               {"parameters", ""},
               {"template", model.chat_template ? model.chat_template->source() : ""},
               {"license", ""},
-              {"details", details()},
-              {"model_info", {{"general.architecture", "exo"}, {"general.basename", model.name}, {"exo.context_length", model.context_length}, {"exo.vocab_size", model.vocab_size}}},
+              {"details", details(model)},
+              {"model_info", modelFacts(model)},
               {"capabilities", capabilities(model)}};
+  if (model.stored) shown["modified_at"] = rfc3339(model.stored->modified);
+  return shown;
 }
 
 Outcome<Json> ollamaPull(const Json& json, const ModelInfo& model) {

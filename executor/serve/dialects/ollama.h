@@ -16,7 +16,7 @@ Outcome<std::optional<Json>> ollamaLoadOnly(const Json& body, const ModelInfo& m
 // Bodies of answers.
 Json ollamaVersion();
 Json ollamaTags(const ModelInfo& model, int64_t started);
-Json ollamaRunning(const ModelInfo& model, int64_t started);
+Json ollamaRunning(const ModelInfo& model, const Metrics& metrics, int64_t started);
 Outcome<Json> ollamaShow(const Json& body, const ModelInfo& model);
 /// Only of the model that is there.
 Outcome<Json> ollamaPull(const Json& body, const ModelInfo& model);

@@ -7,6 +7,7 @@
 namespace exo::serve {
 
 /// created: seconds since 1970.
+Json storedModelEntry(const std::string& name, int64_t context_length, int64_t created);
 Json modelEntry(const ModelInfo& model, int64_t created);
 Json modelList(const ModelInfo& model, int64_t created);
 /// "2026-01-02T03:04:05Z"

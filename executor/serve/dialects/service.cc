@@ -18,13 +18,6 @@ namespace {
 
 using ExchangePtr = std::shared_ptr<http::Exchange>;
 
-RequestContext contextOf(const http::Request& request) {
-  RequestContext context{dialectOf(request.path), newId("req_"), http::corsHeaders(request)};
-  context.headers.push_back({"x-request-id", context.request_id});
-  context.headers.push_back({"request-id", context.request_id});
-  return context;
-}
-
 /// Of a dialect: a body to a Job.
 using ReadJob = Outcome<Job> (*)(const Json& body, const ModelInfo& model, ReplyIdentity identity);
 /// A body to an answer, without the engine.
@@ -84,7 +77,33 @@ ApiError accessError(http::Access access) {
   return {key ? ApiError::Kind::kUnauthorized : ApiError::Kind::kForbidden, http::explain(access), ""};
 }
 
+http::Response refusalOf(const http::Request& head, const ApiError& error) {
+  RequestContext context = contextOf(head);
+  http::Response response = errorResponse(context.dialect, error, context.request_id);
+  for (http::Header& header : context.headers) response.headers.push_back(std::move(header));
+  return response;
+}
+
 }  // namespace
+
+RequestContext contextOf(const http::Request& request) {
+  RequestContext context{dialectOf(request.path), newId("req_"), http::corsHeaders(request)};
+  context.headers.push_back({"x-request-id", context.request_id});
+  context.headers.push_back({"request-id", context.request_id});
+  return context;
+}
+
+std::optional<http::Response> refuseAccess(const http::AccessRules& rules, const http::Request& head, http::Key key) {
+  if (const http::Access access = http::checkBrowser(rules, head); access != http::Access::kAllowed)
+    return errorResponse(dialectOf(head.path), accessError(access), newId("req_"));   // without the headers that would let the page read it
+  if (head.method == "OPTIONS") {
+    http::Response response = http::preflight(head);
+    for (http::Header& header : http::corsHeaders(head)) response.headers.push_back(std::move(header));
+    return response;
+  }
+  if (const http::Access access = http::checkKey(rules, head); access != http::Access::kAllowed && key == http::Key::kYes) return refusalOf(head, accessError(access));
+  return std::nullopt;
+}
 
 Service::Service(CompletionEngine& engine, http::AccessRules access) : engine_(engine), access_(std::move(access)), started_(unixSeconds()) {
   const auto add = [this](const char* method, std::initializer_list<const char*> patterns, auto run) {
@@ -136,7 +155,7 @@ Service::Service(CompletionEngine& engine, http::AccessRules access) : engine_(e
     at("POST", {"generate"}, generates_ollama(readOllamaGenerate));
     at("GET", {"version"}, shows([] { return ollamaVersion(); }));
     at("GET", {"tags"}, shows([this] { return ollamaTags(engine_.model(), started_); }));
-    at("GET", {"ps"}, shows([this] { return ollamaRunning(engine_.model(), started_); }));
+    at("GET", {"ps"}, shows([this] { return ollamaRunning(engine_.model(), engine_.metrics(), started_); }));
     at("POST", {"show"}, answers(ollamaShow));
     at("POST", {"pull"}, answers(ollamaPull));
     at("POST", {"embed", "embeddings"}, answers(refuseEmbeddings));
@@ -148,27 +167,12 @@ Service::Service(CompletionEngine& engine, http::AccessRules access) : engine_(e
 void Service::mount(std::vector<http::Route> routes) { std::move(routes.begin(), routes.end(), std::back_inserter(routes_)); }
 
 std::optional<http::Response> Service::admit(const http::Request& head) {
-  const auto refuse = [&](const ApiError& error) {
-    RequestContext context = contextOf(head);
-    http::Response response = errorResponse(context.dialect, error, context.request_id);
-    for (http::Header& header : context.headers) response.headers.push_back(std::move(header));
-    return response;
-  };
-  if (const http::Access access = http::checkBrowser(access_, head); access != http::Access::kAllowed) {
-    http::Response response = errorResponse(dialectOf(head.path), accessError(access), newId("req_"));
-    return response;   // without the headers that would let the page read it
-  }
-  if (head.method == "OPTIONS") {
-    http::Response response = http::preflight(head);
-    for (http::Header& header : http::corsHeaders(head)) response.headers.push_back(std::move(header));
-    return response;
-  }
   const http::RouteMatch match = http::findRoute(routes_, head.method, head.path);
-  const bool is_open = match.route && match.route->key == http::Key::kNo;   // what there is beside is nobody's business without a key
-  if (const http::Access access = http::checkKey(access_, head); access != http::Access::kAllowed && !is_open) return refuse(accessError(access));
+  // What there is beside open paths is nobody's business without a key.
+  if (auto refused = refuseAccess(access_, head, match.route ? match.route->key : http::Key::kYes)) return refused;
   if (match.route) return std::nullopt;
-  if (match.allowed.empty()) return refuse({ApiError::Kind::kNotFound, "there is nothing at " + head.path, ""});
-  http::Response response = refuse({ApiError::Kind::kWrongMethod, head.path + " takes " + match.allowed + ", not " + head.method, ""});
+  if (match.allowed.empty()) return refusalOf(head, {ApiError::Kind::kNotFound, "there is nothing at " + head.path, ""});
+  http::Response response = refusalOf(head, {ApiError::Kind::kWrongMethod, head.path + " takes " + match.allowed + ", not " + head.method, ""});
   response.headers.push_back({"Allow", match.allowed});
   return response;
 }

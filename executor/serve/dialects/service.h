@@ -12,6 +12,11 @@
 
 namespace exo::serve {
 
+/// Of every answer to the request: its dialect, an id, CORS.
+RequestContext contextOf(const http::Request& request);
+/// Who may not ask: pages of others, requests without a key for a path that asks for one. Answers preflights of pages that may.
+std::optional<http::Response> refuseAccess(const http::AccessRules& rules, const http::Request& head, http::Key key);
+
 class Service final : public http::Handler {
  public:
   /// `engine` outlives the service.

@@ -132,7 +132,16 @@ Expr ruleOf(uint32_t rule) { return make({.kind = Expression::Kind::kRule, .rule
 
 Expr textThrough(Grammar& grammar, std::string_view mark) { return textUpTo(grammar, mark, AtMark::kEnd); }
 
-Expr textWithout(Grammar& grammar, std::string_view mark) { return textUpTo(grammar, mark, AtMark::kNever); }
+Expr textWithout(Grammar& grammar, std::string_view mark, const ByteSet& never_first) {
+  const Expr text = textUpTo(grammar, mark, AtMark::kNever);
+  if (never_first.none()) return text;
+  const ByteSet spaces = ByteSet().set(' ').set('\t').set('\r').set('\n'), mark_begin = ByteSet().set(static_cast<unsigned char>(mark.front()));
+  const auto start = static_cast<uint32_t>(grammar.rules.size());
+  std::vector<Expr> ways = {sequence({}), sequence({byteOf(spaces), ruleOf(start)}), sequence({byteOf(~spaces & ~never_first & ~mark_begin), text})};
+  if ((mark_begin & ~never_first).any() && mark.size() > 1) ways.push_back(sequence({byteOf(mark_begin), ruleOf(text->rule + 1)}));
+  grammar.rules.push_back(choice(std::move(ways)));
+  return ruleOf(start);
+}
 
 CodePoints complement(CodePoints points) {
   points.emplace_back(0xd800, 0xdfff);

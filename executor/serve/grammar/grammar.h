@@ -56,8 +56,8 @@ struct Grammar {
 
 /// All texts that end with the first `mark` in them; adds rules to the grammar.
 Expr textThrough(Grammar& grammar, std::string_view mark);
-/// All texts without `mark` in them.
-Expr textWithout(Grammar& grammar, std::string_view mark);
+/// All texts without `mark` in them, whose first byte other than white space is none of `never_first`.
+Expr textWithout(Grammar& grammar, std::string_view mark, const ByteSet& never_first = {});
 
 /// Error kInvalidInput where a rule begins with itself, directly or through others: no text would ever come of following it.
 Status checkRecursion(const Grammar& grammar);

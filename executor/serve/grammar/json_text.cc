@@ -36,6 +36,8 @@ Expr digits(uint32_t min, uint32_t max) { return repeat(digit(), min, max); }
 /// Numbers of as many digits as both bounds have.
 Expr sameLength(const std::string& from, const std::string& to) {
   if (from.empty()) return sequence({});
+  const auto length = static_cast<uint32_t>(from.size());
+  if (from.find_first_not_of('0') == std::string::npos && to.find_first_not_of('9') == std::string::npos) return digits(length, length);   // else two ways at every digit
   const std::string from_rest = from.substr(1), to_rest = to.substr(1);
   if (from[0] == to[0]) return sequence({digit(from[0], from[0]), sameLength(from_rest, to_rest)});
   const auto count = static_cast<uint32_t>(from_rest.size());

@@ -90,7 +90,7 @@ class LineReader {
   LineReader() : editor_(el_init("exoc", stdin, stderr, stderr), el_end), history_(history_init(), history_end) {
     HistEvent event;
     history(history_.get(), &event, H_SETSIZE, 1000);
-    el_set(editor_.get(), EL_PROMPT, [](EditLine* editor) -> const char* {
+    el_set(editor_.get(), EL_PROMPT, +[](EditLine* editor) -> const char* {
       void* more = nullptr;
       el_get(editor, EL_CLIENTDATA, &more);
       return more ? ". " : "> ";

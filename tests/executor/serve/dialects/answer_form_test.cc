@@ -35,7 +35,7 @@ struct Asked {
 
   Asked(const char* chat_template, const std::string& fields, Read reader = readChatCompletion) : model(testing::testModel(chat_template)), read(reader) {
     body = Json::parse(R"({"model": "org/test-model", "max_tokens": 50, "prompt": "Hi", "input": "Hi", "messages": [{"role": "user", "content": "Hi"}]})");
-    if (read == readOllamaChat || read == readChatCompletion || read == readAnthropicMessage) body.erase("prompt");
+    if (read != readCompletion && read != readOllamaGenerate) body.erase("prompt");
     body.update(Json::parse("{" + fields + "}"));
   }
   Outcome<Job> job() const { return read(body, model, {"id", model.name, 0}); }
@@ -98,7 +98,7 @@ TEST(AnswerForm, ExpressionsAndChoices) {
 TEST(AnswerForm, ReasoningComesFirstWhereTheTemplateHasIt) {
   const std::string object = R"("response_format": {"type": "json_object"})";
   expectTexts(Asked(testing::kToolTemplate, object), {"{}", "<think>\nfirst </thi, <b>\n</think>\n\n{}"}, {"<think>{}", "</think>{}", "<think></think>", "<think></think>so {}", "<think></think><think></think>{}"});
-  expectTexts(Asked(testing::kThinkingTemplate, object), {"so\n</think>\n\n{}"}, {"{}", "<think></think>x", "so</think>x</think>{}"});
+  expectTexts(Asked(kThinkingTemplate, object), {"so\n</think>\n\n{}"}, {"{}", "<think></think>x", "so</think>x</think>{}"});
   expectTexts(Asked(testing::kToolTemplate, object + R"(, "reasoning_effort": "none")"), {"{}"}, {"<think></think>{}"});
 }
 

@@ -47,6 +47,20 @@ TEST(Grammar, RulesThatBeginWithThemselvesAreRefused) {
   EXPECT_TRUE(Automaton::create({{sequence({literal("x"), optional(ruleOf(0))})}}).ok());
 }
 
+TEST(Grammar, TextsUpToAMarkAndWithoutIt) {
+  Grammar through{{choice({})}}, without{{choice({})}}, not_first{{choice({})}};
+  through.rules[0] = sequence({textThrough(through, "aab"), literal("c")});
+  without.rules[0] = textWithout(without, "aab");
+  not_first.rules[0] = textWithout(not_first, "<a>", ByteSet().set('{'));
+  Matcher matcher(through), free(without), start(not_first);
+  for (const char* yes : {"aabc", "aaabc", "xaabc", "abaabc", "a aaaabc"}) EXPECT_TRUE(matcher.matches(yes)) << yes;
+  for (const char* no : {"", "aab", "c", "aabaabc", "aabxaabc"}) EXPECT_FALSE(matcher.matches(no)) << no;
+  for (const char* yes : {"", "aa", "aaa", "abab", "aaxb", "\xff"}) EXPECT_TRUE(free.matches(yes)) << yes;
+  for (const char* no : {"aab", "aaab", "xaaby"}) EXPECT_FALSE(free.matches(no)) << no;
+  for (const char* yes : {"", " ", "x{", "<", "<a", "<<a", " <x{"}) EXPECT_TRUE(start.matches(yes)) << yes;
+  for (const char* no : {"{", " \n{", "<a>", "<<a>", " <a>"}) EXPECT_FALSE(start.matches(no)) << no;
+}
+
 TEST(Grammar, CharactersAreExactlyTheirRanges) {
   const CodePoints all_kinds = {{'a', 'c'}, {0x7e, 0x82}, {0x7f0, 0x80f}, {0xd700, 0xe010}, {0xfff0, 0x1000f}, {0x10fffd, 0x10ffff}};
   Matcher matcher(character(all_kinds)), others(character(complement(all_kinds)));
