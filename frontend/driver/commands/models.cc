@@ -74,7 +74,7 @@ std::string shortId(const Json& model) {
   return digest.empty() ? "-" : digest.substr(0, 12);
 }
 
-std::string detail(const Json& model, const char* name) {
+std::string detailOf(const Json& model, const char* name) {
   const std::string text = model.value("details", Json::object()).value(name, "");
   return text.empty() ? "-" : text;
 }
@@ -94,7 +94,7 @@ Result<int> ask(const std::vector<std::string>& arguments, Json body, const char
 
 Result<int> runLs(const std::vector<std::string>& arguments) {
   return list(arguments, "/api/tags", {"NAME", "ID", "SIZE", "PARAMETERS", "STORED AS", "MODIFIED"}, [](const ServerClient::Json& model) {
-    return Row{model.value("name", ""), shortId(model), bytesShown(model.value("size", int64_t{0})), detail(model, "parameter_size"), detail(model, "quantization_level"), agoOf(model.value("modified_at", ""))};
+    return Row{model.value("name", ""), shortId(model), bytesShown(model.value("size", int64_t{0})), detailOf(model, "parameter_size"), detailOf(model, "quantization_level"), agoOf(model.value("modified_at", ""))};
   });
 }
 

@@ -184,7 +184,7 @@ void Desk::relay(ModelHost::Lease lease, const std::string& name, Request reques
   const RequestContext context = serve::contextOf(request);
   const auto held = std::make_shared<ModelHost::Lease>(std::move(lease));
   const std::string url = held->url();
-  auto done = [this, held, name, unload_after]() mutable {
+  auto done = [this, held = held, name, unload_after]() mutable {
     held.reset();
     if (unload_after) host_.unload(name, [](const Status&) {});
   };
