@@ -19,7 +19,7 @@ after(() => browser?.close());
 
 /** exoc serve with so many nodes; interrupted with the test, and asked whether it ended in order. */
 async function serve(t, nodes, flags = []) {
-  const words = ['serve', process.env.EXO_MODEL, '--nodes', String(nodes), '--http', '127.0.0.1:0', '--weight_cache_dir', 'none', '--max_context', '2048', '--cache_tokens', '8192', ...flags];
+  const words = ['serve', process.env.EXO_MODEL, '--nodes', String(nodes), '--http', '127.0.0.1:0', '--weight_cache_dir', 'none', '--max_context', '2048', ...flags];
   const server = spawn(process.env.EXO_EXOC, words, { stdio: ['ignore', 'pipe', 'pipe'] });
   const said = { out: '', err: '' };
   server.stdout.on('data', (bytes) => (said.out += bytes));
