@@ -112,7 +112,7 @@ TEST(Ollama, Answers) {
 
 TEST(Ollama, ShowsTheModel) {
   EXPECT_EQ(ollamaTags(model(), 0)["models"][0]["capabilities"], Json::parse(R"(["completion","tools","thinking"])"));
-  EXPECT_EQ((*ollamaShow(Json::parse(R"({"name": "org/test-model"})"), model()))["model_info"]["exo.context_length"], 1000);
+  EXPECT_EQ((*ollamaShow(Json::parse(R"({"name": "org/test-model"})"), model()))["model_info"]["unknown.context_length"], 1000);
   EXPECT_FALSE(ollamaPull(Json::parse(R"({"model": "other"})"), model()).ok());
 }
 
