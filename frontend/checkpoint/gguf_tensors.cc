@@ -140,7 +140,7 @@ class Builder {
     if (kind != ".weight" && kind != ".bias") return false;
     if (name == "ffn_norm") return addWhole(layer + (config_.norms == NormPlaces::kBoth ? "pre_feedforward_layernorm" : "post_attention_layernorm") + kind, tensor);
     if (name == "ffn_up") return addWhole(layer + (config_.fused_projections ? "mlp.gate_up_proj" : "mlp.up_proj") + kind, tensor);
-    if (name == "attn_sinks") return addWhole(layer + "self_attn.sinks", tensor);
+    if (name == "attn_sinks" && config_.family == "gpt_oss") return addWhole(layer + "self_attn.sinks", tensor);
     for (const auto& [gguf, ours] : kLayerNames)
       if (name == gguf) return addWhole(layer + named(ours) + kind, tensor, name == "attn_q" || name == "attn_k");
     const bool is_mixtral = config_.family == "mixtral";

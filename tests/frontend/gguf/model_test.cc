@@ -69,7 +69,7 @@ TEST(GgufConfig, RefusesByName) {
   EXPECT_NE(refusalOf(tinyMetadata().f32("llama.attention.scale", 0.1f)).find("x.gguf: llama.attention.scale: this key is not known"), std::string::npos);
   EXPECT_NE(refusalOf(tinyMetadata().u32("llama.rope.dimension_count", 1)).find("rope.dimension_count: expected the head's size 2"), std::string::npos);
   EXPECT_NE(refusalOf(tinyMetadata().text("llama.rope.scaling.type", "hiccup")).find("rope_type: expected default, linear"), std::string::npos);
-  EXPECT_NE(refusalOf(GgufImage().text("general.architecture", "mamba")).find("general.architecture: expected one of llama"), std::string::npos);
+  EXPECT_NE(refusalOf(GgufImage().text("general.architecture", "mamba")).find("general.architecture: expected one of "), std::string::npos);
 }
 
 std::vector<float> readWhole(const Checkpoint& checkpoint, const TensorRef& tensor) {

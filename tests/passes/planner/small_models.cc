@@ -55,7 +55,7 @@ class Decoder {
   }
   ValueId mlp(ValueId x) {
     const ValueId gate = project(x, "gate", s_.hidden, s_.ffn), up = project(x, "up", s_.hidden, s_.ffn);
-    return project(b_.add(Op::kSiluMul, "act", {gate, up}), "down", s_.ffn, s_.hidden);
+    return project(b_.add(Op::kSiluMul, "act", {gate, up}, GateAttrs{}), "down", s_.ffn, s_.hidden);
   }
   ValueId experts(ValueId x) {
     const ValueId logits = project(x, "router", s_.hidden, s_.experts);
@@ -63,7 +63,7 @@ class Decoder {
     const auto order = b_.addMulti(Op::kExpertDispatch, {"order", "segments"}, {routed[1]}, DispatchAttrs{s_.experts});
     const auto each = [&](ValueId in, const char* name, int64_t from, int64_t to) { return b_.add(Op::kExpertMatMul, name, {in, weight(name, {s_.experts, to, from}), order[0], order[1]}); };
     const ValueId gate = each(x, "gate", s_.hidden, s_.ffn), up = each(x, "up", s_.hidden, s_.ffn);
-    return b_.add(Op::kWeightedSum, "sum", {each(b_.add(Op::kSiluMul, "act", {gate, up}), "down", s_.ffn, s_.hidden), routed[0]});
+    return b_.add(Op::kWeightedSum, "sum", {each(b_.add(Op::kSiluMul, "act", {gate, up}, GateAttrs{}), "down", s_.ffn, s_.hidden), routed[0]});
   }
 
   ModelShape s_;
