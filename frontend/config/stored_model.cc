@@ -23,14 +23,14 @@ std::string wholeStem(const fs::path& file) {
   return part == std::string::npos ? stem : stem.substr(0, part);
 }
 
-/// Sorted. Links of the hub's cache keep their names.
+/// Sorted: model.safetensors, or model-00001-of-00002.safetensors and the others. Links of the hub's cache keep their names.
 std::vector<fs::path> weightFiles(const fs::path& path) {
   const bool one = isGgufFile(path);
   std::vector<fs::path> files;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(one ? path.parent_path().empty() ? fs::path(".") : path.parent_path() : path, error)) {
     const fs::path& file = entry.path();
-    const bool wanted = one ? isGgufFile(file) && wholeStem(file) == wholeStem(path) : file.extension() == ".safetensors";
+    const bool wanted = one ? isGgufFile(file) && wholeStem(file) == wholeStem(path) : file.extension() == ".safetensors" && file.filename().string().starts_with("model");
     if (wanted && fs::is_regular_file(file, error)) files.push_back(file);
   }
   std::sort(files.begin(), files.end());

@@ -9,7 +9,7 @@ import { checkPlace, hello, model, placeSchema, startServer, weatherSchema } fro
 
 const server = startServer();
 const models = () => ({
-  'chat completions': createOpenAICompatible({ name: 'exo', baseURL: `${server.url}/v1`, apiKey: 'any' })(model),
+  'chat completions': createOpenAICompatible({ name: 'exo', baseURL: `${server.url}/v1`, apiKey: 'any', supportsStructuredOutputs: true })(model),
   responses: createOpenAI({ baseURL: `${server.url}/v1`, apiKey: 'any' }).responses(model),
 });
 
