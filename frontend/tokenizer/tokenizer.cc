@@ -110,7 +110,9 @@ Status addTokens(const JsonNode& list, const TokenizerConfig& config, AddedToken
 
 bool Tokenizer::exists(const std::filesystem::path& model) {
   std::error_code error;
-  return std::filesystem::exists(isGguf(model) ? model : model / "tokenizer.json", error);
+  if (!isGguf(model)) return std::filesystem::exists(model / "tokenizer.json", error);
+  const auto file = GgufModel::open(model);
+  return !file.ok() || file->metadata().has("tokenizer.ggml.model");  // load() says what is wrong with the file
 }
 
 Result<Tokenizer> Tokenizer::load(const std::filesystem::path& directory) {
