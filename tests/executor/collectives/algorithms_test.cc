@@ -117,7 +117,7 @@ TEST_P(Calibrated, ThresholdsAreEqualOnAllRanksAndWork) {
   onThreads(size, [&](int rank) {
     CalibrationOptions options;
     options.sizes = {64, 1024, 8192};
-    options.budget = 100ms;
+    options.budget = 2s;  // milliseconds are needed; sanitizers and a busy machine want more
     auto made = calibrate(*world.meshes[rank], everyone(size), options);
     ASSERT_TRUE(made.ok()) << made.error().message();
     all[rank] = std::move(*made);
@@ -131,7 +131,7 @@ TEST_P(Calibrated, ThresholdsAreEqualOnAllRanksAndWork) {
     }
   });
   for (const Calibration& each : all) EXPECT_EQ(each.thresholds, all[0].thresholds);
-  EXPECT_EQ(all[0].timings.empty(), size <= 2);  // the first size is always measured
+  EXPECT_EQ(all[0].timings.empty(), size <= 2);
   for (const Timing& timing : all[0].timings)
     for (const Algorithm algorithm : {kOneShot, kTwoShot, kChain}) EXPECT_GT(timing.us[static_cast<size_t>(algorithm)], 0);
   EXPECT_GT(all[0].barrier_us, 0);
