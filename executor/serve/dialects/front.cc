@@ -30,6 +30,8 @@ Result<Address> parseAddress(const std::string& text) {
 
 bool isLoopback(const std::string& host) { return host.starts_with("127.") || host == "::1"; }
 
+}  // namespace
+
 std::vector<std::string> listOf(const std::string& text) {
   std::vector<std::string> entries;
   for (size_t begin = 0; begin < text.size();) {
@@ -39,8 +41,6 @@ std::vector<std::string> listOf(const std::string& text) {
   }
   return entries;
 }
-
-}  // namespace
 
 Result<FrontSettings> frontSettings(const FrontFlags& flags) {
   EXO_ASSIGN(const Address address, parseAddress(flags.address));

@@ -23,6 +23,9 @@ struct FrontSettings {
   http::AccessRules access;
 };
 
+/// The entries of a flag with commas between them; empty ones are left out.
+std::vector<std::string> listOf(const std::string& text);
+
 /// Errors (kInvalidInput, kNotFound): not an address, a bad file of keys, or an address beyond this machine without keys.
 Result<FrontSettings> frontSettings(const FrontFlags& flags);
 

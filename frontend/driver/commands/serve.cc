@@ -41,16 +41,6 @@ std::vector<std::string> frontFlags() {
   return flags;
 }
 
-std::vector<std::string> commaList(const std::string& text) {
-  std::vector<std::string> list;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    if (end > begin) list.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return list;
-}
-
 /// What serving means where nothing else is said.
 Result<CompileOptions> compileOptions() {
   EXO_ASSIGN(CompileOptions options, compileOptionsFromFlags());
@@ -84,7 +74,7 @@ Result<Catalogue> catalogueOf(const std::vector<std::string>& arguments) {
   EXO_ASSIGN(const hub::Environment environment, hub::Environment::read());
   std::vector<std::filesystem::path> folders;
   std::error_code error;
-  for (const std::string& folder : commaList(FLAGS_models)) {
+  for (const std::string& folder : serve::listOf(FLAGS_models)) {
     if (!std::filesystem::exists(folder, error)) return makeError(ErrorCode::kNotFound, "--models: there is no ", folder);
     folders.emplace_back(folder);
   }
